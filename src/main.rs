@@ -1,0 +1,5 @@
+//! The `branchfs` binary: hands its arguments to [`branchfs::cli`].
+
+fn main() -> std::process::ExitCode {
+    branchfs::cli::run()
+}

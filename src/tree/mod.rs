@@ -1,0 +1,10 @@
+//! The vocabulary and the in-memory data model: ids, attributes, inodes, extents, views.
+//!
+//! Pure values: no I/O, no locks, nothing of FUSE or of the store's files. Everything above shares
+//! these types. A [`View`] is a persistent map, so cloning one is O(1) and shares its structure.
+
+mod attr;
+mod id;
+
+pub use attr::{Attr, Kind, Time};
+pub use id::{BranchId, FileId, NodeId};
