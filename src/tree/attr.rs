@@ -1,7 +1,11 @@
 //! What stat(2) says of a file: kind, mode, owner, sizes, times.
 
+use serde::{Deserialize, Serialize};
+
 /// Seconds and nanoseconds since 1970; the seconds may be negative.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Time {
     /// Whole seconds.
     pub sec: i64,
@@ -10,7 +14,7 @@ pub struct Time {
 }
 
 /// The type of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Kind {
     /// A regular file.
@@ -65,7 +69,7 @@ impl Kind {
 }
 
 /// The attributes of one file, as stat(2) shows them, without its inode number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attr {
     /// Its type.
     pub kind: Kind,

@@ -4,11 +4,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A file within a workspace; stays the same across copy-up, rename, fork and commit.
 ///
 /// Hard links share it. A base file takes its inode number when that fits below [`FileId::FIRST_NEW`]
 /// and is free; everything else is numbered from there on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId(pub u32);
 
 impl FileId {
@@ -27,7 +29,7 @@ impl fmt::Debug for FileId {
 }
 
 /// A branch's number, never used twice in the life of a store. `main` is 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BranchId(pub u32);
 
 impl BranchId {
@@ -45,7 +47,7 @@ impl fmt::Debug for BranchId {
 ///
 /// The incarnation is the branch's own number, or a fresh number for files that a commit replaced
 /// in that branch. `main`'s root is 1, which is what FUSE wants of a root.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
 
 impl NodeId {

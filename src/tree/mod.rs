@@ -4,7 +4,13 @@
 //! these types. A [`View`] is a persistent map, so cloning one is O(1) and shares its structure.
 
 mod attr;
+mod extent;
 mod id;
+mod inode;
+mod view;
 
 pub use attr::{Attr, Kind, Time};
+pub use extent::{Extent, ExtentMap, Origin, Piece, Source};
 pub use id::{BranchId, FileId, NodeId};
+pub use inode::{Content, Inode, Xattrs};
+pub use view::{Change, Dentry, DentryKey, DentryRef, Name, View};

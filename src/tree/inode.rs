@@ -1,0 +1,97 @@
+//! An inode of a view: everything of a file that is not its name.
+//!
+//! A view holds an inode only for files that differ from the base in more than nothing: new ones,
+//! changed ones, and those whose name a view's dentry holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Attr, ExtentMap, FileId, Kind, Name, Origin};
+
+/// What a file holds, by its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Fifos, sockets and devices hold nothing.
+    None,
+    /// A regular file's bytes.
+    File(ExtentMap),
+    /// A symbolic link's target.
+    Symlink(Arc<[u8]>),
+    /// A directory, and where it is: its parent and its name there. The root is its own parent.
+    Dir {
+        /// The directory it is in.
+        parent: FileId,
+        /// Its name there.
+        name: Name,
+    },
+}
+
+/// The extended attributes of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Xattrs {
+    /// Those of the file's origin in the base.
+    OfOrigin,
+    /// These.
+    Own(Arc<BTreeMap<Box<[u8]>, Box<[u8]>>>),
+}
+
+impl Xattrs {
+    /// No extended attributes.
+    pub fn none() -> Xattrs {
+        Xattrs::Own(Arc::default())
+    }
+}
+
+/// One version of a file in a view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inode {
+    /// What stat(2) shows; `blocks` is not kept up but computed.
+    pub attr: Attr,
+    /// What it holds.
+    pub content: Content,
+    /// Its extended attributes.
+    pub xattrs: Xattrs,
+    /// The base object it was copied up from. A directory with an origin shows that directory's
+    /// entries except where the view says otherwise; one without is opaque.
+    pub origin: Option<Arc<Origin>>,
+}
+
+impl Inode {
+    /// The extents of a regular file.
+    pub fn extents(&self) -> Option<&ExtentMap> {
+        match &self.content {
+            Content::File(extents) => Some(extents),
+            _ => None,
+        }
+    }
+
+    /// Bytes of the store that its extents refer to.
+    pub fn own_bytes(&self) -> u64 {
+        match &self.content {
+            Content::File(extents) => extents
+                .iter()
+                .filter(|e| !matches!(e.source, super::Source::Base { .. }))
+                .map(|e| e.len)
+                .sum(),
+            _ => 0,
+        }
+    }
+
+    /// Blocks of 512 bytes to show in stat(2): what the extents cover.
+    pub fn blocks(&self) -> u64 {
+        match &self.content {
+            Content::File(extents) => {
+                extents.iter().map(|e| e.len).sum::<u64>().div_ceil(4096) * 8
+            }
+            Content::Dir { .. } => 8,
+            Content::Symlink(_) | Content::None => 0,
+        }
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.attr.kind == Kind::Dir
+    }
+}
