@@ -19,13 +19,8 @@ pub enum Content {
     File(ExtentMap),
     /// A symbolic link's target.
     Symlink(Arc<[u8]>),
-    /// A directory, and where it is: its parent and its name there. The root is its own parent.
-    Dir {
-        /// The directory it is in.
-        parent: FileId,
-        /// Its name there.
-        name: Name,
-    },
+    /// A directory's entries are dentries of the view and its origin's entries.
+    Dir,
 }
 
 /// The extended attributes of a file.
@@ -49,6 +44,11 @@ impl Xattrs {
 pub struct Inode {
     /// What stat(2) shows; `blocks` is not kept up but computed.
     pub attr: Attr,
+    /// A directory that has a name of it. For files with several names it is the one they were last
+    /// reached by, and may have gone; a directory's is always right. The root is its own parent.
+    pub parent: FileId,
+    /// Its name there.
+    pub name: Name,
     /// What it holds.
     pub content: Content,
     /// Its extended attributes.
@@ -85,7 +85,7 @@ impl Inode {
             Content::File(extents) => {
                 extents.iter().map(|e| e.len).sum::<u64>().div_ceil(4096) * 8
             }
-            Content::Dir { .. } => 8,
+            Content::Dir => 8,
             Content::Symlink(_) | Content::None => 0,
         }
     }

@@ -1,0 +1,211 @@
+//! Commit: a branch's changes go into its parent as one step, the first winner's siblings are lost.
+//!
+//! The decision is taken and the tables are changed under the parent's and the branch's lock, after
+//! one small record is in the journal. Where the parent is still as it was at the fork, which is the
+//! usual case, its view becomes a clone of the branch's: O(1), whatever the branch changed. Else the
+//! changes are merged (see `merge`), and any path that both sides changed refuses the whole commit.
+
+use std::sync::Arc;
+
+use super::end::require_childless;
+use super::table::TrashNumbers;
+use super::{
+    Branch, BranchError, BranchMeta, End, PathChange, Policy, Record, State, What, Workspace, clock,
+};
+use crate::tree::{BranchId, FileId, Name, View};
+
+/// Changes in one record of a merge: small enough for any journal segment.
+pub(super) const PART: usize = 200;
+
+/// A branch that has just ended: everything that the kernel knows of it is stale.
+#[derive(Clone)]
+pub struct DeadTree {
+    /// The branch.
+    pub branch: Arc<Branch>,
+    /// The incarnation that its files had.
+    pub incarnation: u32,
+    /// The branch whose `@branches` had it.
+    pub parent: Arc<Branch>,
+    /// The name that it had there.
+    pub name: Name,
+}
+
+/// What a commit changed in the branch that took it.
+#[derive(Clone)]
+pub struct Changed {
+    /// That branch.
+    pub branch: Arc<Branch>,
+    /// Names that show another file now, or none.
+    pub names: Vec<(FileId, Name)>,
+    /// Files that another version has replaced.
+    pub replaced: Vec<FileId>,
+    /// Directories whose entries or attributes changed.
+    pub dirs: Vec<FileId>,
+}
+
+/// What the kernel has to be told after an operation.
+#[derive(Clone, Default)]
+pub struct Effects {
+    /// Branches that ended.
+    pub dead: Vec<DeadTree>,
+    /// The branch that changed under its users.
+    pub changed: Option<Changed>,
+}
+
+/// What a commit would do.
+pub struct Preview {
+    /// The paths that it would change.
+    pub changes: Vec<PathChange>,
+    /// The paths that both sides changed.
+    pub conflicts: Vec<Vec<u8>>,
+    /// Why it would be refused.
+    pub refusal: Option<BranchError>,
+    /// The siblings that it would beat.
+    pub losers: Vec<Name>,
+}
+
+impl Workspace {
+    /// What committing `branch` now would do. Changes nothing.
+    pub fn preview(&self, branch: &Arc<Branch>) -> Result<Preview, BranchError> {
+        let _running = self.begin();
+        let parent = self.parent_of(branch, "committed")?;
+        let parent = parent.state.read();
+        let state = branch.state.read();
+        let changes = self.diff(&state.fork_view, &state.view)?;
+        let merge = self.merge(&parent, &state)?;
+        let refusal = refuse(&parent, &state).err().or_else(|| merge.refusal(&state.meta.name));
+        let losers = losers(&parent, branch.id);
+        Ok(Preview {
+            changes,
+            conflicts: merge.conflicts,
+            refusal,
+            losers: losers.map(|(name, _)| name.clone()).collect(),
+        })
+    }
+
+    /// What [`Workspace::commit`] would make stale in the parent if it were called now.
+    pub fn affected(&self, branch: &Arc<Branch>) -> Result<Changed, BranchError> {
+        let _running = self.begin();
+        let parent = self.parent_of(branch, "committed")?;
+        let state = branch.state.read();
+        Ok(changed(&parent, &state.fork_view, &state.view))
+    }
+
+    /// Commits a live branch into its parent and makes that durable.
+    ///
+    /// `orphan` is called for each file of the parent that the commit replaces or removes, with the
+    /// parent's state as it still is and the view that takes its place. Fails with `Ended`, `HasChildren`, `LateCommit` or `Conflict`,
+    /// and has changed nothing then.
+    pub fn commit(
+        &self,
+        branch: &Arc<Branch>,
+        orphan: &mut dyn FnMut(&State, &Changed, &View),
+    ) -> Result<Effects, BranchError> {
+        let path = self.path_of(branch);
+        let done = self.decide(branch, orphan);
+        match &done {
+            Ok(effects) => {
+                self.history.add(What::Commit, path, Vec::new());
+                for dead in &effects.dead {
+                    if dead.branch.id != branch.id {
+                        self.history.add(What::Lost, self.path_of(&dead.branch), Vec::new());
+                    }
+                }
+                self.barrier()?;
+            }
+            Err(BranchError::Conflict { paths, .. }) => {
+                self.history.add(What::Conflict, path, paths[0].clone());
+            }
+            Err(_) => {}
+        }
+        done
+    }
+
+    fn decide(
+        &self,
+        branch: &Arc<Branch>,
+        orphan: &mut dyn FnMut(&State, &Changed, &View),
+    ) -> Result<Effects, BranchError> {
+        let _running = self.begin();
+        let _family = self.family.lock();
+        let parent = self.parent_of(branch, "committed")?;
+        let mut parent_state = parent.state.write();
+        let mut state = branch.state.write();
+        refuse(&parent_state, &state)?;
+        let merge = self.merge(&parent_state, &state)?;
+        if let Some(refusal) = merge.refusal(&state.meta.name) {
+            return Err(refusal);
+        }
+        let mut trash_incarnations = Vec::new();
+        let beaten = self.table.some(losers(&parent_state, branch.id).map(|(_, id)| *id));
+        for sibling in &beaten {
+            trash_incarnations.extend(self.trash_numbers(sibling)?);
+        }
+        let incarnation = self.number()?;
+        let time = clock::now();
+        let merged = merge.changes.is_some();
+        for changes in merge.changes.iter().flat_map(|changes| changes.chunks(PART)) {
+            self.log(&Record::CommitPart { branch: branch.id, changes: changes.to_vec() })?;
+        }
+        self.log(&Record::Commit {
+            branch: branch.id,
+            merged,
+            incarnation,
+            trash_incarnations: trash_incarnations.clone(),
+            time,
+        })?;
+        let changed = changed(&parent, &state.fork_view, &state.view);
+        orphan(&parent_state, &changed, &state.view);
+        let dead = self.table.committed(
+            (&parent, &mut parent_state),
+            (branch, &mut state),
+            merge.changes.as_deref(),
+            (incarnation, &changed.replaced),
+        );
+        drop(state);
+        drop(parent_state);
+        let mut effects = Effects { dead: vec![dead], changed: Some(changed) };
+        let numbers: TrashNumbers = trash_incarnations.into_iter().collect();
+        for sibling in &beaten {
+            self.table.end_tree(&parent, sibling, (End::Lost, time), &numbers, &mut effects);
+        }
+        Ok(effects)
+    }
+}
+
+/// The children of a branch that a commit of `winner` ends.
+pub(super) fn losers(
+    parent: &State,
+    winner: BranchId,
+) -> impl Iterator<Item = (&Name, &BranchId)> {
+    let first_winner = parent.meta.policy == Policy::FirstWinner;
+    parent.children.iter().filter(move |(_, id)| first_winner && **id != winner)
+}
+
+fn refuse(parent: &State, state: &State) -> Result<(), BranchError> {
+    require_childless(state)?;
+    if parent.ended.is_some() {
+        return Err(BranchError::Ended { name: parent.meta.name.clone() });
+    }
+    let BranchMeta { name, fork_generation, .. } = &state.meta;
+    if parent.meta.policy == Policy::FirstWinner && *fork_generation != parent.meta.generation {
+        return Err(BranchError::LateCommit { name: name.clone() });
+    }
+    Ok(())
+}
+
+/// What of `parent` is stale once the difference between two views of a child has gone into it.
+fn changed(parent: &Arc<Branch>, fork_view: &View, view: &View) -> Changed {
+    let names = fork_view.diff_dentries(view).map(|(key, _, _)| (key.dir, key.name.clone()));
+    let mut replaced = Vec::new();
+    let mut dirs = Vec::new();
+    for (file, was, is) in fork_view.diff_inodes(view) {
+        let existed = was.is_some() || is.is_some_and(|inode| inode.origin.is_some());
+        match is.or(was) {
+            Some(inode) if inode.is_dir() => dirs.push(file),
+            Some(_) if existed => replaced.push(file),
+            _ => {}
+        }
+    }
+    Changed { branch: parent.clone(), names: names.collect(), replaced, dirs }
+}

@@ -1,0 +1,135 @@
+//! What can go wrong with a branch. `vfs` turns each variant into its errno.
+
+use crate::base::BaseError;
+use crate::store::StoreError;
+use crate::tree::Name;
+
+/// An error of this layer. Its text is the sentence that `last_error` shows.
+#[derive(Debug, thiserror::Error)]
+pub enum BranchError {
+    /// The branch has ended (ESTALE).
+    #[error("branch {:?} has ended: it was committed, aborted or lost", lossy(name))]
+    Ended {
+        /// The branch.
+        name: Name,
+    },
+    /// A sibling's commit came first (ESTALE).
+    #[error(
+        "branch {:?} was forked before the last commit into its parent, so it can no longer win; \
+         fork again, or set the parent's policy to merge",
+        lossy(name)
+    )]
+    LateCommit {
+        /// The branch.
+        name: Name,
+    },
+    /// Both sides changed the same path (EBUSY).
+    #[error(
+        "branch {:?} and its parent both changed {}{}; @self/conflicts lists them",
+        lossy(name),
+        lossy(&paths[0]),
+        more(paths)
+    )]
+    Conflict {
+        /// The branch.
+        name: Name,
+        /// The paths, at least one.
+        paths: Vec<Vec<u8>>,
+    },
+    /// Files of the base were changed behind the mount (EBUSY).
+    #[error(
+        "the base was changed behind the mount: {}{}; nothing was overwritten. Move your version \
+         aside, restore the base's file, or remove it, then publish again",
+        lossy(&paths[0]),
+        more(paths)
+    )]
+    BaseChanged {
+        /// The paths, at least one.
+        paths: Vec<Vec<u8>>,
+    },
+    /// Only a branch without live children can end (ENOTEMPTY).
+    #[error("branch {:?} has live branches: {}{}; commit or abort them first", lossy(name), lossy(&children[0]), more(children))]
+    HasChildren {
+        /// The branch.
+        name: Name,
+        /// Its children, at least one.
+        children: Vec<Vec<u8>>,
+    },
+    /// The name is taken (EEXIST).
+    #[error("there is a branch {:?} already", lossy(name))]
+    NameTaken {
+        /// The name.
+        name: Name,
+    },
+    /// No branch of that name (ENOENT).
+    #[error("there is no branch {:?}", lossy(name))]
+    NoSuchBranch {
+        /// The name.
+        name: Name,
+    },
+    /// main can be neither aborted nor renamed (EPERM).
+    #[error("main cannot be {what}: it is the workspace itself")]
+    MainStays {
+        /// What was asked.
+        what: &'static str,
+    },
+    /// Somebody else's branch (EPERM).
+    #[error("branch {:?} belongs to user {owner}", lossy(name))]
+    NotOwner {
+        /// The branch.
+        name: Name,
+        /// Its owner.
+        owner: u32,
+    },
+    /// The branch's limit is reached (EDQUOT).
+    #[error("branch {:?} has reached its limit of {limit} {what}", lossy(name))]
+    OverLimit {
+        /// The branch.
+        name: Name,
+        /// The limit.
+        limit: u64,
+        /// What it limits: `bytes` or `inodes`.
+        what: &'static str,
+    },
+    /// The workspace is mounted read-only (EROFS).
+    #[error("the workspace is read-only")]
+    ReadOnly,
+    /// No number is left for another branch (ENOSPC).
+    #[error("all branch numbers of this store have been used; publish and make a new store")]
+    NumbersUsedUp,
+    /// A journal record cannot be understood.
+    #[error("the journal record at {lsn} cannot be read: {source}")]
+    BadRecord {
+        /// Where.
+        lsn: u64,
+        /// Why.
+        source: postcard::Error,
+    },
+    /// A journal record does not fit those before it.
+    #[error("the journal record at {lsn} names {what} {number}, which does not exist")]
+    Dangling {
+        /// Where.
+        lsn: u64,
+        /// What is missing.
+        what: &'static str,
+        /// Its number.
+        number: u64,
+    },
+    /// From the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// From the base.
+    #[error(transparent)]
+    Base(#[from] BaseError),
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn more(list: &[Vec<u8>]) -> String {
+    match list.len() {
+        0 | 1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    }
+}

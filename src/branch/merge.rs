@@ -1,0 +1,448 @@
+//! What a commit changes in its parent, and which paths both sides changed.
+//!
+//! Three states meet: the parent at the fork, the branch now, the parent now. A *name* is in
+//! conflict where the parent shows another file under it than it did at the fork; a *file* where
+//! its content, mode, owner or attributes did; directories only by mode, owner and attributes, since
+//! two sides may well add different names to one directory. Removing a directory in which the other
+//! side changed something is a conflict too.
+//!
+//! The parent may lie on a newer version of the base than the branch (main, after a publish). Then
+//! what refers to base paths is carried over to where those objects are now.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::diff::is_whole_origin;
+use super::resolve::{join, origin_of, split};
+use super::{BranchError, State, Workspace, unchanged};
+use crate::base::Found;
+use crate::tree::{
+    Change, Content, Dentry, DentryKey, Extent, FileId, Inode, Kind, Name, Origin, Source, View,
+};
+
+/// The outcome of comparing a branch with its parent.
+pub struct Merge {
+    /// Paths that both sides changed.
+    pub conflicts: Vec<Vec<u8>>,
+    /// What to apply to the parent's view; `None` where it becomes a clone of the branch's.
+    pub changes: Option<Vec<Change>>,
+}
+
+impl Merge {
+    /// The error of a commit with these conflicts.
+    pub fn refusal(&self, branch: &Name) -> Option<BranchError> {
+        if self.conflicts.is_empty() {
+            return None;
+        }
+        Some(BranchError::Conflict { name: branch.clone(), paths: self.conflicts.clone() })
+    }
+}
+
+/// The three views, and what has been found out so far.
+struct Merging<'a> {
+    workspace: &'a Workspace,
+    fork: &'a View,
+    child: &'a View,
+    parent: &'a View,
+    conflicts: Vec<Vec<u8>>,
+    changes: Vec<Change>,
+}
+
+impl Workspace {
+    /// Compares `child` with its parent. Costs what both have changed since the fork.
+    pub(super) fn merge(&self, parent: &State, child: &State) -> Result<Merge, BranchError> {
+        if unchanged(&parent.view, &child.fork_view) {
+            return Ok(Merge { conflicts: Vec::new(), changes: None });
+        }
+        let mut merging = Merging {
+            workspace: self,
+            fork: &child.fork_view,
+            child: &child.view,
+            parent: &parent.view,
+            conflicts: Vec::new(),
+            changes: Vec::new(),
+        };
+        merging.inodes()?;
+        merging.names()?;
+        merging.parent_side()?;
+        let Merging { mut conflicts, changes, .. } = merging;
+        conflicts.sort();
+        conflicts.dedup();
+        Ok(Merge { conflicts, changes: Some(changes) })
+    }
+}
+
+impl Merging<'_> {
+    /// Where the base object that was at `path` for the child is for the parent.
+    fn carried(&self, path: &[u8]) -> Result<Option<Vec<u8>>, BranchError> {
+        if self.child.base_version == self.parent.base_version {
+            return Ok(Some(path.to_vec()));
+        }
+        Ok(self.workspace.base.current_path(self.child.base_version, path)?)
+    }
+
+    fn conflict_at_file(&mut self, file: FileId, inode: &Inode) -> Result<(), BranchError> {
+        let path = match self.workspace.path_of_file(self.child, file)? {
+            Some(path) => path,
+            None => inode.name.to_vec(),
+        };
+        self.conflicts.push(path);
+        Ok(())
+    }
+
+    fn inodes(&mut self) -> Result<(), BranchError> {
+        for (file, was, is) in self.fork.diff_inodes(self.child) {
+            let was = was.map(|inode| &**inode);
+            match is {
+                Some(is) if is.is_dir() => self.dir(file, was, is)?,
+                Some(is) => {
+                    if self.parent_changed(file, was, is)? {
+                        self.conflict_at_file(file, is)?;
+                    }
+                    let inode = self.carry(is)?;
+                    self.changes.push(Change::Inode { file, inode });
+                }
+                None => {
+                    let was = was.expect("a difference has a side");
+                    if self.parent_changed(file, Some(was), was)? && !was.is_dir() {
+                        self.conflict_at_file(file, was)?;
+                    }
+                    self.changes.push(Change::NoInode { file });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the parent has changed a file since the fork. `inode` is any version of it that the
+    /// child knows, for its origin.
+    fn parent_changed(
+        &self,
+        file: FileId,
+        was: Option<&Inode>,
+        inode: &Inode,
+    ) -> Result<bool, BranchError> {
+        let now = self.parent.inode(file);
+        match (was, now) {
+            (Some(was), Some(now)) => Ok(!same_but_for_times(was, now)),
+            (None, Some(now)) => match &inode.origin {
+                Some(origin) => self.differs_from_base(origin, now),
+                None => Ok(false),
+            },
+            (Some(was), None) => {
+                // It may have been published since, and be the base's now.
+                let Some(found) = self.published(file, inode)? else { return Ok(true) };
+                Ok(found.attr.mtime != was.attr.mtime
+                    || found.attr.size != was.attr.size
+                    || found.attr.mode != was.attr.mode
+                    || (found.attr.uid, found.attr.gid) != (was.attr.uid, was.attr.gid))
+            }
+            (None, None) => {
+                let Some(origin) = &inode.origin else { return Ok(false) };
+                if self.child.base_version == self.parent.base_version {
+                    return Ok(false);
+                }
+                let then = self.workspace.below(self.child, &origin.path)?;
+                let Some(path) = self.carried(&origin.path)? else { return Ok(true) };
+                let now = self.workspace.below(self.parent, &path)?;
+                Ok(then.map(|f| f.stamp) != now.map(|f| f.stamp))
+            }
+        }
+    }
+
+    /// Whether the parent's copy of a base file says anything else than the base did at the fork.
+    fn differs_from_base(&self, origin: &Origin, now: &Inode) -> Result<bool, BranchError> {
+        let Some(then) = self.workspace.below(self.child, &origin.path)? else { return Ok(true) };
+        Ok(!is_whole_origin(now, then.attr.size)
+            || now.attr.mode != then.attr.mode
+            || (now.attr.uid, now.attr.gid) != (then.attr.uid, then.attr.gid)
+            || !matches!(now.xattrs, crate::tree::Xattrs::OfOrigin))
+    }
+
+    /// The base's file of this id where the child knows a path of it.
+    fn published(&self, file: FileId, inode: &Inode) -> Result<Option<Found>, BranchError> {
+        let Some(path) = self.workspace.path_of_file(self.fork, file)? else { return Ok(None) };
+        let found = self.workspace.below(self.parent, &path)?;
+        Ok(found.filter(|found| found.fid == file && found.attr.kind == inode.attr.kind))
+    }
+
+    /// The inode as it goes into the parent: with its origin and base extents where they are now.
+    fn carry(&self, inode: &Arc<Inode>) -> Result<Arc<Inode>, BranchError> {
+        if self.child.base_version == self.parent.base_version {
+            return Ok(inode.clone());
+        }
+        let mut carried = (**inode).clone();
+        if let Some(origin) = &inode.origin {
+            carried.origin = self.carry_origin(origin)?;
+        }
+        if let Content::File(extents) = &inode.content {
+            let mut failed = None;
+            let moved = extents.map_sources(&mut |extent| match self.carry_source(extent) {
+                Ok(source) => Some(source),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            });
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            carried.content = Content::File(moved);
+        }
+        Ok(Arc::new(carried))
+    }
+
+    fn carry_origin(&self, origin: &Arc<Origin>) -> Result<Option<Arc<Origin>>, BranchError> {
+        let Some(path) = self.carried(&origin.path)? else { return Ok(None) };
+        let Some(found) = self.workspace.below(self.parent, &path)? else { return Ok(None) };
+        Ok(Some(Arc::new(Origin {
+            path: path.into(),
+            ino: found.ident.ino,
+            btime: found.ident.btime,
+            stamp: found.stamp.0,
+        })))
+    }
+
+    fn carry_source(&self, extent: &Extent) -> Result<Source, BranchError> {
+        let Source::Base { origin, at } = &extent.source else {
+            return Ok(extent.source.clone());
+        };
+        if let Some(origin) = self.carry_origin(origin)? {
+            return Ok(Source::Base { origin, at: *at });
+        }
+        // The file that it shares with was replaced since; only its old version has these bytes.
+        let file = self.workspace.base.open_file(self.child.base_version, &origin.path)?;
+        let id = self.workspace.store.blob_new();
+        let mut buffer = vec![0; 1 << 20];
+        let mut done = 0;
+        while done < extent.len {
+            let want = buffer.len().min((extent.len - done) as usize);
+            let got = crate::base::read_at(&file, at + done, &mut buffer[..want], &origin.path)?;
+            if got == 0 {
+                break;
+            }
+            self.workspace.store.blob_write(id, extent.off + done, &buffer[..got])?;
+            done += got as u64;
+        }
+        Ok(Source::Blob { id, at: extent.off })
+    }
+
+    fn dir(&mut self, file: FileId, was: Option<&Inode>, is: &Arc<Inode>) -> Result<(), BranchError> {
+        let base = match (was, &is.origin) {
+            (None, Some(origin)) => self.workspace.below(self.child, &origin.path)?,
+            _ => None,
+        };
+        let before = was.map(|w| w.attr).or(base.map(|found| found.attr));
+        let Some(before) = before else {
+            self.changes.push(Change::Inode { file, inode: is.clone() });
+            return Ok(());
+        };
+        let mut inode = (*self.carry(is)?).clone();
+        let now = match (self.parent.inode(file), &inode.origin) {
+            (Some(now), _) => Some((now.attr, Some(now))),
+            (None, Some(origin)) => {
+                self.workspace.below(self.parent, &origin.path)?.map(|found| (found.attr, None))
+            }
+            (None, None) => self.published(file, is)?.map(|found| (found.attr, None)),
+        };
+        let Some((now, parent_inode)) = now else {
+            self.conflict_at_file(file, is)?;
+            return Ok(());
+        };
+        let owned = |attr: &crate::tree::Attr| (attr.mode, attr.uid, attr.gid);
+        let child_changed = owned(&before) != owned(&is.attr);
+        if child_changed && owned(&before) != owned(&now) && owned(&now) != owned(&is.attr) {
+            self.conflict_at_file(file, is)?;
+        }
+        let kept = if child_changed { is.attr } else { now };
+        inode.attr.nlink = (now.nlink + is.attr.nlink).saturating_sub(before.nlink);
+        (inode.attr.mode, inode.attr.uid, inode.attr.gid) = owned(&kept);
+        inode.attr.mtime = is.attr.mtime.max(now.mtime);
+        inode.attr.ctime = is.attr.ctime.max(now.ctime);
+        if let Some(parent_inode) = parent_inode {
+            inode.origin = parent_inode.origin.clone();
+            let moved = was.is_some_and(|w| (w.parent, &w.name) != (is.parent, &is.name));
+            if !moved && was.is_some() {
+                inode.parent = parent_inode.parent;
+                inode.name = parent_inode.name.clone();
+            }
+            if was.is_some_and(|w| w.xattrs == is.xattrs) {
+                inode.xattrs = parent_inode.xattrs.clone();
+            }
+        }
+        self.changes.push(Change::Inode { file, inode: Arc::new(inode) });
+        Ok(())
+    }
+
+    fn names(&mut self) -> Result<(), BranchError> {
+        let mut alive = HashSet::new();
+        for (key, _, _) in self.fork.diff_dentries(self.child) {
+            if key.dir != FileId::ROOT && self.child.inode(key.dir).is_none() {
+                // Names of a directory that the branch removed go with it.
+                if self.parent.dentry(key.by_ref()).is_some() {
+                    self.changes.push(Change::NoDentry { key: key.clone() });
+                }
+                continue;
+            }
+            let origin = origin_of(self.child, self.fork, key.dir);
+            let was = self.workspace.shown(self.fork, key, origin)?.map(|s| (s.file, s.kind));
+            let is = self.workspace.shown(self.child, key, origin)?.map(|s| (s.file, s.kind));
+            let carried = match origin {
+                Some(origin) => self.carried(origin)?,
+                None => self.published_dir(key.dir)?,
+            };
+            let now = self.workspace.shown(self.parent, key, carried.as_deref())?;
+            let now = now.map(|s| (s.file, s.kind));
+            let name = |merging: &Self| -> Result<Vec<u8>, BranchError> {
+                let dir = merging.workspace.path_of_dir(merging.child, key.dir, origin)?;
+                Ok(join(&dir.unwrap_or_default(), &key.name))
+            };
+            if now != was && now != is {
+                let path = name(self)?;
+                self.conflicts.push(path);
+            }
+            if alive.insert(key.dir) && !self.dir_alive(key.dir, was.is_some(), carried.as_deref())? {
+                let path = name(self)?;
+                self.conflicts.push(path);
+            }
+            if let Some((file, kind)) = was
+                && is != was
+                && self.child.inode(file).is_none()
+            {
+                self.removed(key, file, kind, carried.as_deref(), &name)?;
+            }
+            self.set_name(key, is, carried.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// The base path, for the parent, of a directory that the fork had only in its view.
+    fn published_dir(&self, dir: FileId) -> Result<Option<Vec<u8>>, BranchError> {
+        if self.child.base_version == self.parent.base_version || self.fork.inode(dir).is_none() {
+            return Ok(None);
+        }
+        let Some(path) = self.workspace.path_of_file(self.fork, dir)? else { return Ok(None) };
+        let found = self.workspace.below(self.parent, &path)?;
+        Ok(found.filter(|found| found.fid == dir).map(|_| path))
+    }
+
+    /// Whether the parent still has the directory.
+    fn dir_alive(
+        &self,
+        dir: FileId,
+        existed: bool,
+        carried: Option<&[u8]>,
+    ) -> Result<bool, BranchError> {
+        if dir == FileId::ROOT || self.parent.inode(dir).is_some() {
+            return Ok(true);
+        }
+        match carried {
+            Some(path) => Ok(self.workspace.place_of_base_dir(self.parent, path)?.is_some()),
+            None => Ok(!existed && self.fork.inode(dir).is_none()),
+        }
+    }
+
+    /// The branch removed `file`: a conflict where the parent changed it, or anything below it.
+    fn removed(
+        &mut self,
+        key: &DentryKey,
+        file: FileId,
+        kind: Kind,
+        dir: Option<&[u8]>,
+        name: &dyn Fn(&Self) -> Result<Vec<u8>, BranchError>,
+    ) -> Result<(), BranchError> {
+        let touched = match self.parent.inode(file) {
+            Some(_) if kind == Kind::Dir => false,
+            Some(now) => match (self.fork.inode(file), &now.origin) {
+                (Some(was), _) => !same_but_for_times(was, now),
+                (None, Some(origin)) => self.differs_from_base(origin, now)?,
+                (None, None) => true,
+            },
+            None => {
+                let moved_on = self.child.base_version != self.parent.base_version;
+                match dir {
+                    Some(dir) if moved_on => self
+                        .workspace
+                        .base
+                        .changed_since(self.child.base_version, &join(dir, &key.name)),
+                    _ => false,
+                }
+            }
+        };
+        if touched {
+            let path = name(self)?;
+            self.conflicts.push(path);
+        } else if kind != Kind::Dir && self.parent.inode(file).is_some_and(|i| i.attr.nlink <= 1) {
+            self.changes.push(Change::NoInode { file });
+        }
+        Ok(())
+    }
+
+    fn set_name(
+        &mut self,
+        key: &DentryKey,
+        is: Option<(FileId, Kind)>,
+        dir: Option<&[u8]>,
+    ) -> Result<(), BranchError> {
+        let hidden = self.workspace.hidden(self.parent, key, dir)?;
+        let hides = hidden.map(|found| found.stamp.0);
+        let key = key.clone();
+        self.changes.push(match (is, hides) {
+            (None, None) => Change::NoDentry { key },
+            (file, hides) => Change::Dentry { key, dentry: Dentry { file, hides } },
+        });
+        Ok(())
+    }
+
+    /// What the parent changed since the fork must still have its place in the branch.
+    fn parent_side(&mut self) -> Result<(), BranchError> {
+        let mut seen = HashSet::new();
+        let keys: Vec<_> = self.fork.diff_dentries(self.parent).map(|(k, ..)| k.clone()).collect();
+        let files: Vec<_> = self.fork.diff_inodes(self.parent).map(|(f, ..)| f).collect();
+        for key in keys {
+            let Some(inode) = self.parent.inode(key.dir) else { continue };
+            if seen.insert(key.dir) && !self.child_has(key.dir, inode)? {
+                let dir = self.workspace.path_of_file(self.parent, key.dir)?.unwrap_or_default();
+                self.conflicts.push(join(&dir, &key.name));
+            }
+        }
+        for file in files {
+            let Some(inode) = self.parent.inode(file) else { continue };
+            if inode.is_dir() || self.child.inode(file).is_some() || self.fork.inode(file).is_some() {
+                continue;
+            }
+            let Some(origin) = &inode.origin else { continue };
+            let dir = split(&origin.path).0;
+            let same_base = self.child.base_version == self.parent.base_version;
+            if same_base && self.workspace.place_of_base_dir(self.child, dir)?.is_none() {
+                self.conflicts.push(origin.path.to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    fn child_has(&self, dir: FileId, inode: &Inode) -> Result<bool, BranchError> {
+        if dir == FileId::ROOT || self.child.inode(dir).is_some() {
+            return Ok(true);
+        }
+        if self.fork.inode(dir).is_some() {
+            return Ok(false);
+        }
+        match &inode.origin {
+            // Made in the parent since the fork: its own name is checked in its directory.
+            None => Ok(true),
+            Some(_) if self.child.base_version != self.parent.base_version => Ok(true),
+            Some(origin) => {
+                Ok(self.workspace.place_of_base_dir(self.child, &origin.path)?.is_some())
+            }
+        }
+    }
+}
+
+/// Whether two versions of a file differ in nothing that a user would call a change.
+fn same_but_for_times(a: &Inode, b: &Inode) -> bool {
+    a.content == b.content
+        && a.xattrs == b.xattrs
+        && a.attr.size == b.attr.size
+        && (a.attr.mode, a.attr.uid, a.attr.gid) == (b.attr.mode, b.attr.uid, b.attr.gid)
+}

@@ -1,0 +1,505 @@
+//! Planning a publish: which steps make the base look as main's view does.
+//!
+//! Pure planning over a view that nobody changes; what is new is staged on the way. The steps come
+//! in four passes, so that every name is free before it is taken:
+//!
+//! 1. what the view hides or moves goes away, the deepest paths first (evicted or parked);
+//! 2. what the view has at other names comes, directories before what is in them;
+//! 3. files whose content changed in place are exchanged, then further hard links are made;
+//! 4. attributes and times are set, directories last.
+//!
+//! An object of the base keeps its inode where only its name or attributes changed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::fd::BorrowedFd;
+
+use super::diff::is_whole_origin;
+use super::resolve::{join, split};
+use super::{BranchError, Workspace};
+use crate::base::{AttrSet, Expect, Found, Plan, Shown, Slot, Stamp, StagedIno, Staging, Step, Want};
+use crate::store::BlobId;
+use crate::tree::{
+    Content, Dentry, DentryKey, Extent, FileId, Inode, Kind, Source, View, Xattrs,
+};
+
+/// Blobs of at least this size become the published file itself instead of being copied.
+const LINK_BYTES: u64 = 1 << 20;
+
+/// A plan, and what must hold for it.
+pub(super) struct Planned {
+    pub plan: Plan,
+    pub expect: Vec<Expect>,
+    /// Blobs that are the published files themselves now.
+    pub linked: Vec<u64>,
+}
+
+/// A name of the view with its base path and its path in the view.
+struct Entry<'a> {
+    key: &'a DentryKey,
+    dentry: &'a Dentry,
+    base: Option<Vec<u8>>,
+    path: Vec<u8>,
+}
+
+struct Planner<'a> {
+    workspace: &'a Workspace,
+    view: &'a View,
+    epoch: u64,
+    staging: &'a mut Staging,
+    expect: Vec<Expect>,
+    linked: Vec<u64>,
+    steps: Vec<Step>,
+    links: Vec<Step>,
+    next: u32,
+    /// Objects that were parked, by file: their slots and inodes.
+    parked: HashMap<FileId, Vec<(u32, u64)>>,
+    /// Base paths that pass 1 empties.
+    emptied: HashSet<Vec<u8>>,
+    /// Where each file is by pass 2, with its inode number.
+    placed: HashMap<FileId, (Vec<u8>, u64)>,
+    /// How many names of the view lead to each file.
+    names: HashMap<FileId, usize>,
+}
+
+impl Workspace {
+    /// Plans and stages what makes the base look like `view`, main's view in `epoch`.
+    pub(super) fn plan(
+        &self,
+        id: u64,
+        view: &View,
+        epoch: u64,
+        keep_old: bool,
+        staging: &mut Staging,
+    ) -> Result<Planned, BranchError> {
+        let mut planner = Planner {
+            workspace: self,
+            view,
+            epoch,
+            staging,
+            expect: Vec::new(),
+            linked: Vec::new(),
+            steps: Vec::new(),
+            links: Vec::new(),
+            next: 0,
+            parked: HashMap::new(),
+            emptied: HashSet::new(),
+            placed: HashMap::new(),
+            names: HashMap::new(),
+        };
+        let entries = planner.entries()?;
+        planner.vacate(&entries)?;
+        planner.fill(&entries)?;
+        planner.in_place()?;
+        let links = std::mem::take(&mut planner.links);
+        planner.steps.extend(links);
+        planner.attributes()?;
+        let Planner { steps, expect, linked, .. } = planner;
+        Ok(Planned { plan: Plan { id, keep_old, steps }, expect, linked })
+    }
+}
+
+impl<'a> Planner<'a> {
+    fn number(&mut self) -> u32 {
+        self.next += 1;
+        self.next
+    }
+
+    fn below(&self, path: &[u8]) -> Result<Option<Found>, BranchError> {
+        self.workspace.below(self.view, path)
+    }
+
+    /// The names that the view says something of, as far as they can be reached.
+    fn entries(&mut self) -> Result<Vec<Entry<'a>>, BranchError> {
+        let view = self.view;
+        let mut entries = Vec::new();
+        let mut dirs: HashMap<FileId, Option<(Option<Vec<u8>>, Vec<u8>)>> = HashMap::new();
+        for (key, dentry) in view.dentries() {
+            let dir = match dirs.get(&key.dir) {
+                Some(dir) => dir.clone(),
+                None => {
+                    let dir = self.dir(key.dir)?;
+                    dirs.insert(key.dir, dir.clone());
+                    dir
+                }
+            };
+            let Some((base, path)) = dir else { continue };
+            let base = base.map(|base| join(&base, &key.name));
+            if let Some((file, _)) = dentry.file {
+                *self.names.entry(file).or_default() += 1;
+            }
+            entries.push(Entry { key, dentry, base, path: join(&path, &key.name) });
+        }
+        Ok(entries)
+    }
+
+    fn dir(&self, dir: FileId) -> Result<Option<(Option<Vec<u8>>, Vec<u8>)>, BranchError> {
+        if dir == FileId::ROOT {
+            return Ok(Some((Some(Vec::new()), Vec::new())));
+        }
+        let Some(inode) = self.view.inode(dir) else { return Ok(None) };
+        let base = inode.origin.as_ref().map(|origin| origin.path.to_vec());
+        Ok(self.workspace.path_of_file(self.view, dir)?.map(|path| (base, path)))
+    }
+
+    /// Pass 1: empties the base paths that the view hides.
+    fn vacate(&mut self, entries: &[Entry<'a>]) -> Result<(), BranchError> {
+        let mut hidden: Vec<(&Entry<'_>, &Vec<u8>, u64)> = entries
+            .iter()
+            .filter_map(|entry| Some((entry, entry.base.as_ref()?, entry.dentry.hides?)))
+            .collect();
+        hidden.sort_by_key(|(_, path, _)| std::cmp::Reverse(depth(path)));
+        for (entry, path, hides) in hidden {
+            let found = self.below(path)?;
+            let want = match found {
+                Some(found) if found.stamp.0 != hides && found.attr.kind == Kind::Dir => {
+                    Want::Names(hides)
+                }
+                _ => Want::Stamp(Stamp(hides)),
+            };
+            self.expect.push(Expect { path: path.clone(), want });
+            let Some(found) = found else { continue };
+            let ino = found.ident.ino;
+            self.emptied.insert(path.clone());
+            let parked = self.parked.get(&found.fid).map_or(0, Vec::len);
+            let wanted = self.names.get(&found.fid).copied().unwrap_or(0);
+            let is_self = entry.dentry.file.map(|f| f.0) == Some(found.fid);
+            let keeps = parked < wanted && (is_self || self.keeps_inode(&found)?);
+            if keeps {
+                let slot = self.number();
+                self.steps.push(Step::Park { path: path.clone(), ino, slot });
+                self.parked.entry(found.fid).or_default().push((slot, ino));
+            } else {
+                let keep = self.number();
+                self.steps.push(Step::Evict { path: path.clone(), ino, keep });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the view still has this very object, at another name, with its content.
+    fn keeps_inode(&self, found: &Found) -> Result<bool, BranchError> {
+        let Some(inode) = self.view.inode(found.fid) else { return Ok(false) };
+        let same = inode.origin.as_ref().is_some_and(|o| o.ino == found.ident.ino);
+        Ok(same && is_whole_origin(inode, found.attr.size))
+    }
+
+    /// Pass 2: puts directories, moved objects and new files where the view has them.
+    fn fill(&mut self, entries: &[Entry<'a>]) -> Result<(), BranchError> {
+        let mut named: Vec<&Entry<'_>> =
+            entries.iter().filter(|entry| entry.dentry.file.is_some()).collect();
+        named.sort_by_key(|entry| depth(&entry.path));
+        for entry in named {
+            let Some((file, _)) = entry.dentry.file else { continue };
+            let Some(inode) = self.view.inode(file) else { continue };
+            let shown = Some(shown(file, inode));
+            let path = entry.path.clone();
+            if let Some((slot, ino)) = self.parked.get_mut(&file).and_then(Vec::pop) {
+                self.steps.push(Step::Unpark { slot, path: path.clone(), ino, shown });
+                self.placed.entry(file).or_insert((path, ino));
+            } else if let Some((from, ino)) = self.placed.get(&file).cloned() {
+                self.links.push(Step::Link { from, to: path, ino, shown });
+            } else if let Some((from, ino)) = self.stays(inode)? {
+                self.links.push(Step::Link { from, to: path, ino, shown });
+            } else {
+                let ino = self.stage(file, inode, &entry.path)?;
+                let slot = self.next;
+                self.steps.push(Step::Place { slot, ino: ino.0, path: path.clone(), shown });
+                self.placed.insert(file, (path, ino.0));
+            }
+            if entry.dentry.hides.is_none() && entry.base.is_some() {
+                let path = entry.base.clone().expect("it was just looked at");
+                self.expect.push(Expect { path, want: Want::Absent });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a base file that gets a further name is, if it stays at its path: in the view, and with
+    /// the inode that it has by the time links are made.
+    fn stays(&mut self, inode: &Inode) -> Result<Option<(Vec<u8>, u64)>, BranchError> {
+        let Some(origin) = &inode.origin else { return Ok(None) };
+        if inode.is_dir() {
+            return Ok(None);
+        }
+        let Some(found) = self.below(&origin.path)? else { return Ok(None) };
+        let homes = self.homes(&found, &origin.path)?;
+        let Some(home) = homes.into_iter().next() else { return Ok(None) };
+        if is_whole_origin(inode, found.attr.size) {
+            return Ok(Some((home, found.ident.ino)));
+        }
+        // Its content is exchanged at its home first: see `in_place`.
+        let file = found.fid;
+        self.exchange_at(file, inode, &found, &origin.path)?;
+        Ok(self.placed.get(&file).cloned())
+    }
+
+    /// The paths, in the view, of the names that the base has of a file and the view leaves alone.
+    fn homes(&self, found: &Found, known: &[u8]) -> Result<Vec<Vec<u8>>, BranchError> {
+        let mut paths = vec![known.to_vec()];
+        if found.attr.nlink > 1 {
+            paths = self.workspace.base.paths_of(found.ident.ino)?;
+        }
+        let mut homes = Vec::new();
+        for path in paths {
+            if self.emptied.contains(&path) {
+                continue;
+            }
+            let (dir, name) = split(&path);
+            if let Some(dir) = self.workspace.place_of_base_dir(self.view, dir)? {
+                homes.push(join(&dir, name));
+            }
+        }
+        Ok(homes)
+    }
+
+    /// Pass 3: files that keep their names and have other content.
+    fn in_place(&mut self) -> Result<(), BranchError> {
+        let view = self.view;
+        for (file, inode) in view.inodes() {
+            let Some(origin) = &inode.origin else { continue };
+            if inode.is_dir() || self.placed.contains_key(&file) {
+                continue;
+            }
+            let stamp = Want::Stamp(Stamp(origin.stamp));
+            self.expect.push(Expect { path: origin.path.to_vec(), want: stamp });
+            let Some(found) = self.below(&origin.path)? else { continue };
+            if is_whole_origin(inode, found.attr.size) {
+                if let Some(home) = self.homes(&found, &origin.path)?.into_iter().next() {
+                    self.placed.insert(file, (home, found.ident.ino));
+                }
+                continue;
+            }
+            self.exchange_at(file, inode, &found, &origin.path)?;
+        }
+        Ok(())
+    }
+
+    /// Exchanges a file at each of its names: the first by the new file, the others by links to it.
+    fn exchange_at(
+        &mut self,
+        file: FileId,
+        inode: &Inode,
+        found: &Found,
+        known: &[u8],
+    ) -> Result<(), BranchError> {
+        if self.placed.contains_key(&file) {
+            return Ok(());
+        }
+        let homes = self.homes(found, known)?;
+        let mut homes = homes.into_iter();
+        let Some(first) = homes.next() else { return Ok(()) };
+        let new = self.stage(file, inode, &first)?;
+        let slot = self.next;
+        let keep = self.number();
+        let ino_old = found.ident.ino;
+        let shown = Some(shown(file, inode));
+        self.steps.push(Step::Exchange {
+            slot,
+            ino_new: new.0,
+            path: first.clone(),
+            ino_old,
+            keep,
+            shown,
+        });
+        for other in homes {
+            let keep = self.number();
+            self.steps.push(Step::Evict { path: other.clone(), ino: ino_old, keep });
+            self.steps.push(Step::Link { from: first.clone(), to: other, ino: new.0, shown });
+        }
+        self.placed.insert(file, (first, new.0));
+        Ok(())
+    }
+
+    /// Pass 4: attributes of what was not staged with them, directories after everything in them.
+    fn attributes(&mut self) -> Result<(), BranchError> {
+        let view = self.view;
+        let mut dirs = BTreeMap::new();
+        for (file, inode) in view.inodes() {
+            if inode.is_dir() {
+                let Some(path) = self.workspace.path_of_file(view, file)? else { continue };
+                dirs.insert((std::cmp::Reverse(depth(&path)), path), (file, inode));
+                continue;
+            }
+            let Some(origin) = &inode.origin else { continue };
+            let Some((path, ino)) = self.placed.get(&file).cloned() else { continue };
+            if ino == origin.ino {
+                self.set_attr(file, inode, path, ino)?;
+            }
+        }
+        for ((_, path), (file, inode)) in dirs {
+            let ino = match (self.placed.get(&file), &inode.origin) {
+                (Some((_, ino)), _) => *ino,
+                (None, Some(origin)) => origin.ino,
+                (None, None) if file == FileId::ROOT => 0,
+                (None, None) => continue,
+            };
+            self.set_attr(file, inode, path, ino)?;
+        }
+        Ok(())
+    }
+
+    fn set_attr(
+        &mut self,
+        file: FileId,
+        inode: &Inode,
+        path: Vec<u8>,
+        ino: u64,
+    ) -> Result<(), BranchError> {
+        let set = self.attr_set(inode)?;
+        self.steps.push(Step::SetAttr { path, ino, set, shown: Some(shown(file, inode)) });
+        Ok(())
+    }
+
+    /// The attributes of an inode, for an object that has those of its origin or none.
+    fn attr_set(&self, inode: &Inode) -> Result<AttrSet, BranchError> {
+        let mut set = Vec::new();
+        let mut removed = Vec::new();
+        if let Xattrs::Own(own) = &inode.xattrs {
+            set.extend(own.iter().map(|(name, value)| (name.to_vec(), value.to_vec())));
+            if let Some(origin) = &inode.origin {
+                let had = self.workspace.base.list_xattrs(self.view.base_version, &origin.path)?;
+                removed.extend(had.into_iter().filter(|name| !own.contains_key(&name[..])));
+            }
+        }
+        let attr = &inode.attr;
+        Ok(AttrSet {
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+            atime: attr.atime,
+            mtime: attr.mtime,
+            set,
+            removed,
+        })
+    }
+
+    /// The attributes of a new object that takes over from an inode.
+    fn whole_attr_set(&self, inode: &Inode) -> Result<AttrSet, BranchError> {
+        let mut set = self.attr_set(inode)?;
+        set.removed.clear();
+        if let (Xattrs::OfOrigin, Some(origin)) = (&inode.xattrs, &inode.origin) {
+            let version = self.view.base_version;
+            for name in self.workspace.base.list_xattrs(version, &origin.path)? {
+                let value = self.workspace.base.get_xattr(version, &origin.path, &name)?;
+                set.set.extend(value.map(|value| (name, value)));
+            }
+        }
+        Ok(set)
+    }
+
+    /// Stages a new object for `inode`, in slot `self.next`.
+    fn stage(
+        &mut self,
+        _file: FileId,
+        inode: &Inode,
+        path: &[u8],
+    ) -> Result<StagedIno, BranchError> {
+        let number = self.number();
+        let slot = Slot { number, path };
+        let set = self.whole_attr_set(inode)?;
+        let staged = match &inode.content {
+            Content::Dir => self.staging.dir(slot, &set)?,
+            Content::Symlink(target) => self.staging.symlink(slot, &set, target)?,
+            Content::None => {
+                self.staging.special(slot, &set, inode.attr.kind, inode.attr.rdev)?
+            }
+            Content::File(extents) => {
+                if let Some(id) = self.linkable(inode) {
+                    return self.stage_linked(id, slot, &set, inode.attr.size);
+                }
+                let workspace = self.workspace;
+                let version = self.view.base_version;
+                let mut failed = None;
+                let staged = self.staging.file(slot, &set, &mut |fd| {
+                    for extent in extents.iter() {
+                        if let Err(error) = workspace.copy_extent(version, extent, fd) {
+                            failed = Some(error);
+                            return Err(std::io::ErrorKind::Other.into());
+                        }
+                    }
+                    Ok(rustix::fs::ftruncate(fd, inode.attr.size)?)
+                });
+                match (failed, staged) {
+                    (Some(error), _) => return Err(error),
+                    (None, staged) => staged?,
+                }
+            }
+        };
+        Ok(staged)
+    }
+
+    /// The blob that is just this file's content and nobody else's.
+    fn linkable(&self, inode: &Inode) -> Option<u64> {
+        let extent = inode.extents()?.single()?;
+        match extent.source {
+            Source::Blob { id, at: 0 }
+                if extent.off == 0
+                    && extent.len == inode.attr.size
+                    && extent.len >= LINK_BYTES
+                    && extent.epoch == self.epoch =>
+            {
+                Some(id)
+            }
+            _ => None,
+        }
+    }
+
+    fn stage_linked(
+        &mut self,
+        id: u64,
+        slot: Slot<'_>,
+        set: &AttrSet,
+        size: u64,
+    ) -> Result<StagedIno, BranchError> {
+        let store = &self.workspace.store;
+        let name = format!("blob-{id:x}-{}", slot.number);
+        let stage = store.stage_dir();
+        store.blob_set_len(BlobId(id), size)?;
+        store.blob_link(BlobId(id), stage, name.as_bytes())?;
+        let staged = self.staging.linked(slot, stage, name.as_bytes(), set);
+        let unlinked =
+            rustix::fs::unlinkat(stage, name.as_bytes(), rustix::fs::AtFlags::empty());
+        if let Err(errno) = unlinked {
+            log::warn!("{name} stays in the stage directory: {errno}");
+        }
+        self.linked.push(id);
+        Ok(staged?)
+    }
+}
+
+impl Workspace {
+    /// Writes an extent's bytes to the same offset of a file outside the store.
+    fn copy_extent(
+        &self,
+        version: u64,
+        extent: &Extent,
+        to: BorrowedFd<'_>,
+    ) -> Result<(), BranchError> {
+        let (from, mut at) = match &extent.source {
+            Source::Base { origin, at } => (self.base.open_file(version, &origin.path)?, *at),
+            Source::Segment { at, .. } => self.store.seg_fd(crate::store::SegAddr(*at))?,
+            Source::Blob { id, at } => (self.store.blob_fd(BlobId(*id))?, *at),
+        };
+        let mut off = extent.off;
+        let end = extent.end();
+        while off < end {
+            let want = usize::try_from(end - off).unwrap_or(usize::MAX).min(1 << 30);
+            match rustix::fs::copy_file_range(&from, Some(&mut at), to, Some(&mut off), want) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(errno) => {
+                    return Err(crate::base::BaseError::io(b"<stage>", "copy to", errno).into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn depth(path: &[u8]) -> usize {
+    if path.is_empty() { 0 } else { 1 + path.iter().filter(|&&b| b == b'/').count() }
+}
+
+fn shown(file: FileId, inode: &Inode) -> Shown {
+    Shown { fid: file, ctime: inode.attr.ctime }
+}

@@ -1,0 +1,191 @@
+//! Publishing: main's view goes down into the base.
+//!
+//! The new objects are staged and the plan is written down without a lock. Then, with main locked
+//! and still showing what was planned, the base is changed and main's view becomes empty, as one
+//! step for every reader. If main has changed meanwhile the plan is given up and made anew; the last
+//! try keeps main locked throughout.
+//!
+//! *Durability*: staged objects and the plan, then `PublishIntent`, then the base's steps, then
+//! `PublishFlip` with the ids and events that it needs, then the base itself, then `PublishDone`.
+
+use super::plan::Planned;
+use super::{BranchError, Record, State, What, Workspace, unchanged};
+use crate::base::{Applied, Sealed};
+use crate::store::{BlobId, Dead};
+use crate::tree::{BranchId, Content, View};
+
+/// How often a plan is made while main goes on changing, before main is locked for it.
+const TRIES: usize = 3;
+
+/// What a publish did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishReport {
+    /// Files and names that the base did not have like this.
+    pub changes: usize,
+    /// Files whose number of links was not what it should be for a moment.
+    pub linked: usize,
+}
+
+/// What a publish does to main's state.
+pub(super) fn flip(main: &mut State, version: u64) {
+    main.view = View::on(version);
+    main.fork_view = View::on(version);
+    main.usage = super::Usage::default();
+    main.blobs.clear();
+}
+
+impl Workspace {
+    /// Publishes everything that main has. Fails with `BaseChanged`, and has changed nothing then.
+    pub fn publish(&self) -> Result<PublishReport, BranchError> {
+        if self.options.read_only {
+            return Ok(PublishReport::default());
+        }
+        let _publishing = self.publishing.lock();
+        let main = self.main();
+        for attempt in 1..=TRIES {
+            // The last try keeps everybody out of main from the start.
+            let locked = (attempt == TRIES).then(|| (self.begin(), main.state.write()));
+            let (view, epoch) = match &locked {
+                Some((_, state)) => (state.view.clone(), state.meta.epoch),
+                None => {
+                    let state = main.state.read();
+                    (state.view.clone(), state.meta.epoch)
+                }
+            };
+            if view.is_empty() {
+                return Ok(PublishReport::default());
+            }
+            let (planned, sealed) = match self.prepare(&view, epoch) {
+                Ok(prepared) => prepared,
+                Err(error) => {
+                    if let BranchError::BaseChanged { paths } = &error {
+                        self.history.add(What::Conflict, b"main".to_vec(), paths[0].clone());
+                    }
+                    return Err(error);
+                }
+            };
+            let (running, mut state) = match locked {
+                Some(locked) => locked,
+                None => (self.begin(), main.state.write()),
+            };
+            if !unchanged(&state.view, &view) || state.meta.epoch != epoch {
+                drop((state, running));
+                self.log(&Record::PublishCancel { plan: sealed.plan.id })?;
+                self.base.discard(sealed.plan.id)?;
+                continue;
+            }
+            let applied = self.base.apply(&sealed, |_| ())?;
+            self.log_applied(&sealed, &applied)?;
+            flip(&mut state, applied.version);
+            self.drop_published(&state, &view, &planned.linked);
+            drop((state, running));
+            self.settle(&sealed)?;
+            self.history.add(What::Publish, b"main".to_vec(), Vec::new());
+            let (names, files) = view.len();
+            return Ok(PublishReport { changes: names.max(files), linked: planned.linked.len() });
+        }
+        unreachable!("the last try has main locked, so main cannot have changed")
+    }
+
+    /// Stages, checks and writes down a plan, and makes it durable that it will be carried out.
+    fn prepare(&self, view: &View, epoch: u64) -> Result<(Planned, Sealed), BranchError> {
+        let id = self.table.next_plan.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let keep_old = self.oldest_pinned().is_some();
+        let mut staging = self.base.stage_begin(id)?;
+        let prepared = (|| {
+            let planned = self.plan(id, view, epoch, keep_old, &mut staging)?;
+            if let Err(conflicts) = self.base.check(&planned.plan, &planned.expect) {
+                for conflict in &conflicts {
+                    log::warn!(
+                        "not published: {} {:?}",
+                        conflict.path.escape_ascii(),
+                        conflict.what
+                    );
+                }
+                let paths = conflicts.into_iter().map(|conflict| conflict.path).collect();
+                return Err(BranchError::BaseChanged { paths });
+            }
+            staging.sync()?;
+            let sealed = self.base.seal(planned.plan.clone())?;
+            self.log(&Record::PublishIntent { plan: id })?;
+            self.barrier()?;
+            Ok((planned, sealed))
+        })();
+        if prepared.is_err() {
+            drop(staging);
+            self.base.discard(id)?;
+        }
+        prepared
+    }
+
+    fn log_applied(&self, sealed: &Sealed, applied: &Applied) -> Result<(), BranchError> {
+        for entry in &applied.ids {
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes);
+            self.log(&Record::Id { entry: bytes.into() })?;
+        }
+        for event in &applied.events {
+            let mut bytes = Vec::new();
+            event.encode(&mut bytes);
+            self.log(&Record::BaseEvent { event: bytes.into() })?;
+        }
+        self.log(&Record::PublishFlip { plan: sealed.plan.id, version: applied.version })
+    }
+
+    /// After the flip is in the journal: durable first, then the plan is done with.
+    fn settle(&self, sealed: &Sealed) -> Result<(), BranchError> {
+        self.barrier()?;
+        self.base.finish(sealed)?;
+        self.log(&Record::PublishDone { plan: sealed.plan.id })?;
+        self.base.trim(self.oldest_pinned());
+        Ok(())
+    }
+
+    /// Gives back what main alone referred to and the base has now.
+    fn drop_published(&self, main: &State, view: &View, linked: &[u64]) {
+        for (_, inode) in view.inodes() {
+            if let Content::File(extents) = &inode.content {
+                for extent in extents.iter() {
+                    self.free(main, extent);
+                }
+            }
+        }
+        for id in linked {
+            self.store.release(Dead::Blob(BlobId(*id)));
+        }
+    }
+
+    /// At a start: finishes the publish that was under way, discards what was only staged.
+    pub(super) fn finish_publish(
+        &self,
+        intent: Option<(u64, View, bool)>,
+    ) -> Result<(), BranchError> {
+        let main = self.main();
+        for id in self.base.pending()? {
+            let wanted = intent.as_ref().filter(|(plan, ..)| *plan == id);
+            let sealed = match wanted {
+                Some((_, view, flipped)) => {
+                    let untouched = unchanged(&main.state.read().view, view);
+                    match *flipped || untouched {
+                        true => self.base.read_plan(id)?.map(|sealed| (sealed, *flipped)),
+                        false => None,
+                    }
+                }
+                None => None,
+            };
+            let Some((sealed, flipped)) = sealed else {
+                self.base.discard(id)?;
+                continue;
+            };
+            log::info!("finishing publish {id} that was cut short");
+            let applied = self.base.redo(&sealed, |_| ())?;
+            if !flipped {
+                self.log_applied(&sealed, &applied)?;
+                flip(&mut main.state.write(), applied.version);
+            }
+            self.settle(&sealed)?;
+        }
+        debug_assert!(self.branch(BranchId::MAIN).is_some());
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! Names and places in a view without the kernel's help: what a name shows, what path a file has.
+//!
+//! An operation of the kernel comes with nodes, which know where they are. A commit, a diff and a
+//! publish start from a view's maps; here they find the way back up. It works because whatever a
+//! dentry of a view lies in has an inode in that view, and that inode says where it is.
+
+use super::{BranchError, Workspace};
+use crate::base::Found;
+use crate::tree::{DentryKey, DentryRef, FileId, Inode, Kind, View, name_hash};
+
+/// What a name shows in a view.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The file.
+    pub file: FileId,
+    /// Its type.
+    pub kind: Kind,
+}
+
+/// `dir/name`, or `name` where `dir` is the root.
+pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(dir.len() + 1 + name.len());
+    if !dir.is_empty() {
+        path.extend_from_slice(dir);
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
+/// The directory and the last name of a path that is not the root.
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&b| b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+impl Workspace {
+    /// The key of `name` in `dir`.
+    pub fn key<'a>(&self, dir: FileId, name: &'a [u8]) -> DentryRef<'a> {
+        DentryRef { dir, hash: name_hash(&self.hash_key, name), name }
+    }
+
+    /// What the base shows under `path` in the version of `view`.
+    pub fn below(&self, view: &View, path: &[u8]) -> Result<Option<Found>, BranchError> {
+        Ok(self.base.lookup(view.base_version, path)?)
+    }
+
+    /// What a name shows in `view`. `dir_origin` is the base path of its directory, for where the
+    /// view has no inode of it.
+    pub(super) fn shown(
+        &self,
+        view: &View,
+        key: &DentryKey,
+        dir_origin: Option<&[u8]>,
+    ) -> Result<Option<Shown>, BranchError> {
+        if let Some(dentry) = view.dentry(key.by_ref()) {
+            return Ok(dentry.file.map(|(file, kind)| Shown { file, kind }));
+        }
+        let found = self.hidden(view, key, dir_origin)?;
+        Ok(found.map(|found| Shown { file: found.fid, kind: found.attr.kind }))
+    }
+
+    /// What the base has of a name, whatever the view says of it.
+    pub(super) fn hidden(
+        &self,
+        view: &View,
+        key: &DentryKey,
+        dir_origin: Option<&[u8]>,
+    ) -> Result<Option<Found>, BranchError> {
+        let origin = match view.inode(key.dir) {
+            Some(inode) => inode.origin.as_ref().map(|origin| &origin.path[..]),
+            None => dir_origin,
+        };
+        match origin {
+            Some(dir) => self.below(view, &join(dir, &key.name)),
+            None => Ok(None),
+        }
+    }
+
+    /// The path in `view` of the base's directory `base_path`; `None` where the view does not show it.
+    pub(super) fn place_of_base_dir(
+        &self,
+        view: &View,
+        base_path: &[u8],
+    ) -> Result<Option<Vec<u8>>, BranchError> {
+        if base_path.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let Some(found) = self.below(view, base_path)? else { return Ok(None) };
+        if view.inode(found.fid).is_some() {
+            return self.path_of_file(view, found.fid);
+        }
+        let (dir, name) = split(base_path);
+        let dir_id = match self.below(view, dir)? {
+            Some(found) => found.fid,
+            None => return Ok(None),
+        };
+        if view.dentry(self.key(dir_id, name)).is_some_and(|d| d.file.map(|f| f.0) != Some(found.fid))
+        {
+            return Ok(None);
+        }
+        Ok(self.place_of_base_dir(view, dir)?.map(|dir| join(&dir, name)))
+    }
+
+    /// The path in `view` of a file that has an inode in it.
+    pub fn path_of_file(&self, view: &View, file: FileId) -> Result<Option<Vec<u8>>, BranchError> {
+        if file == FileId::ROOT {
+            return Ok(Some(Vec::new()));
+        }
+        let Some(inode) = view.inode(file) else { return Ok(None) };
+        Ok(self.dir_of_inode(view, inode)?.map(|dir| join(&dir, &inode.name)))
+    }
+
+    fn dir_of_inode(&self, view: &View, inode: &Inode) -> Result<Option<Vec<u8>>, BranchError> {
+        if inode.parent == FileId::ROOT || view.inode(inode.parent).is_some() {
+            return self.path_of_file(view, inode.parent);
+        }
+        match &inode.origin {
+            Some(origin) => self.place_of_base_dir(view, split(&origin.path).0),
+            None => Ok(None),
+        }
+    }
+
+    /// The path in `view` of a directory; `origin` is its base path, for where the view has no
+    /// inode of it.
+    pub(super) fn path_of_dir(
+        &self,
+        view: &View,
+        dir: FileId,
+        origin: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, BranchError> {
+        if dir == FileId::ROOT || view.inode(dir).is_some() {
+            return self.path_of_file(view, dir);
+        }
+        match origin {
+            Some(origin) => self.place_of_base_dir(view, origin),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The base path of a directory as the newer of two views has it.
+pub(super) fn origin_of<'a>(newer: &'a View, older: &'a View, dir: FileId) -> Option<&'a [u8]> {
+    if dir == FileId::ROOT {
+        return Some(b"");
+    }
+    let inode = newer.inode(dir).or_else(|| older.inode(dir))?;
+    inode.origin.as_ref().map(|origin| &origin.path[..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_split_and_join() {
+        for (path, dir, name) in [("a", "", "a"), ("a/b", "a", "b"), ("a/b/c", "a/b", "c")] {
+            assert_eq!(split(path.as_bytes()), (dir.as_bytes(), name.as_bytes()));
+            assert_eq!(join(dir.as_bytes(), name.as_bytes()), path.as_bytes());
+        }
+    }
+}

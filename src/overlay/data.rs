@@ -1,0 +1,569 @@
+//! File content: read, write, truncate, fallocate, seek, copy.
+//!
+//! **Where a write goes.** Into the extent that holds the range already, where the branch alone has
+//! that extent. Else a small file's bytes go to the data segments, where many files share a block,
+//! and a large file's to a blob of its own at the same offset. What was there is not copied: the
+//! extents around the write go on referring to it.
+//!
+//! **Invariant**: a blob range or segment range that was given back is never written again, since
+//! it is punched later. A file whose blob lost a range therefore starts a new blob.
+
+use std::sync::Arc;
+
+use super::attrs::drop_set_id;
+use super::{File, FsError, FsResult, Mounted, Overlay};
+use crate::branch::{State, now};
+use crate::tree::{Change, Content, Extent, ExtentMap, Inode, Kind, NodeId, Piece, Source, Time};
+
+/// Up to this length a file's content is packed into segments.
+const SMALL_FILE_BYTES: u64 = 64 << 10;
+/// The longest file: what an off_t can say.
+const MAX_FILE_BYTES: u64 = i64::MAX as u64;
+/// How much of a range is copied at once where it cannot be shared.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Which end of the data lseek(2) looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The next byte that may be data.
+    Data,
+    /// The next hole.
+    Hole,
+}
+
+/// What fallocate(2) does to a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocate {
+    /// Makes sure that it can be written; the file grows to its end.
+    Reserve {
+        /// The file does not grow.
+        keep_size: bool,
+    },
+    /// Makes it a hole.
+    Punch,
+    /// Makes it read as zeros; the file grows to its end.
+    Zero {
+        /// The file does not grow.
+        keep_size: bool,
+    },
+}
+
+/// Where the bytes of a write have gone.
+enum Placed {
+    InPlace,
+    Grown { off: u64, more: u64 },
+    New(Extent),
+}
+
+impl Overlay {
+    /// Appends up to `len` bytes from `offset` on to `out`; fewer only at the end of the file.
+    pub fn read(&self, node: NodeId, offset: u64, len: u32, out: &mut Vec<u8>) -> FsResult<()> {
+        let mounted = self.mounted(node)?;
+        let state = mounted.branch.state.read();
+        let version = state.view.base_version;
+        match self.file(&mounted, &state, node)? {
+            File::Viewed(inode) => self.read_inode(&inode, version, offset, len.into(), out),
+            File::Orphaned(inode, version) => {
+                self.read_inode(&inode, version, offset, len.into(), out)
+            }
+            File::Base(found, path) => {
+                require_file(found.attr.kind)?;
+                let len = u64::from(len).min(found.attr.size.saturating_sub(offset));
+                self.read_base(version, &path, offset, len, out)
+            }
+        }
+    }
+
+    /// The same of an inode of a view on base `version`.
+    pub fn read_inode(
+        &self,
+        inode: &Inode,
+        version: u64,
+        offset: u64,
+        len: u64,
+        out: &mut Vec<u8>,
+    ) -> FsResult<()> {
+        require_file(inode.attr.kind)?;
+        let Content::File(extents) = &inode.content else { return Err(FsError::Invalid) };
+        let end = offset.saturating_add(len).min(inode.attr.size);
+        for piece in extents.pieces(offset, end.max(offset)) {
+            self.read_piece(&piece, version, out)?;
+        }
+        Ok(())
+    }
+
+    fn read_piece(&self, piece: &Piece, version: u64, out: &mut Vec<u8>) -> FsResult<()> {
+        let store = &self.workspace.store;
+        let start = out.len();
+        let source = piece.extent.as_ref().map(|extent| &extent.source);
+        if let Some(Source::Base { origin, at }) = source {
+            return self.read_base(version, &origin.path, *at, piece.len, out);
+        }
+        out.resize(start + piece.len as usize, 0);
+        match source {
+            Some(Source::Segment { at, .. }) => store.seg_read(*at, &mut out[start..])?,
+            Some(Source::Blob { id, at }) => store.blob_read(*id, *at, &mut out[start..])?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A base file that has become shorter behind our back reads as zeros to where it ended.
+    fn read_base(
+        &self,
+        version: u64,
+        path: &[u8],
+        at: u64,
+        len: u64,
+        out: &mut Vec<u8>,
+    ) -> FsResult<()> {
+        let file = self.workspace.base.open_file(version, path)?;
+        let start = out.len();
+        out.resize(start + len as usize, 0);
+        let mut done = 0;
+        while done < len as usize {
+            let buf = &mut out[start + done..];
+            match crate::base::read_at(&file, at + done as u64, buf, path)? {
+                0 => break,
+                n => done += n,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `data` at `offset`; returns the number of bytes. `kill_priv` drops set-id bits.
+    pub fn write(
+        &self,
+        node: NodeId,
+        offset: u64,
+        data: &[u8],
+        kill_priv: bool,
+    ) -> FsResult<u32> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let end = offset.checked_add(data.len() as u64).ok_or(FsError::TooBig)?;
+        if end > MAX_FILE_BYTES {
+            return Err(FsError::TooBig);
+        }
+        let _running = self.workspace.begin();
+        let mounted = self.mounted(node)?;
+        let mut state = mounted.branch.state.write();
+        self.check_writable(&state, node)?;
+        let time = now();
+        match self.file(&mounted, &state, node)? {
+            File::Viewed(inode) if !has_privileges(&inode, kill_priv) => {
+                require_file(inode.attr.kind)?;
+                self.write_viewed(&mounted, &mut state, node, inode, offset, data, time)?;
+            }
+            _ => {
+                let (mut inode, _) = self.editable(&mounted, &state, node)?;
+                require_file(inode.attr.kind)?;
+                let is_orphan = mounted.nodes.lock().orphan(node).is_some();
+                let blob = match is_orphan {
+                    true => own_blob(&inode, state.meta.epoch),
+                    false => state.blobs.get(&node.file()).copied(),
+                };
+                self.check_space(&state, &inode, offset, data.len() as u64)?;
+                let (placed, blob) = self.place(&state, &inode, blob, offset, data)?;
+                if let (Some(blob), false) = (blob, is_orphan) {
+                    state.blobs.insert(node.file(), blob);
+                }
+                drop_privileges(&mut inode, kill_priv);
+                let cut = put_placed(&mut inode, placed);
+                inode.attr.size = inode.attr.size.max(end);
+                (inode.attr.mtime, inode.attr.ctime) = (time, time);
+                self.put_inode(&mounted, &mut state, node, inode)?;
+                self.free_but(&state, &cut, blob);
+            }
+        }
+        Ok(data.len() as u32)
+    }
+
+    /// The usual write: to a file that the view has, by a small record.
+    #[allow(clippy::too_many_arguments)]
+    fn write_viewed(
+        &self,
+        mounted: &Mounted,
+        state: &mut State,
+        node: NodeId,
+        inode: Arc<Inode>,
+        offset: u64,
+        data: &[u8],
+        time: Time,
+    ) -> FsResult<()> {
+        let file = node.file();
+        self.check_space(state, &inode, offset, data.len() as u64)?;
+        let blob = state.blobs.get(&file).copied();
+        let (placed, blob) = self.place(state, &inode, blob, offset, data)?;
+        if let Some(blob) = blob {
+            state.blobs.insert(file, blob);
+        }
+        let size = inode.attr.size.max(offset + data.len() as u64);
+        drop(inode);
+        let change = match placed {
+            Placed::InPlace => Change::Write { file, extent: None, size, time },
+            Placed::New(extent) => Change::Write { file, extent: Some(extent), size, time },
+            Placed::Grown { off, more } => Change::Grow { file, off, more, size, time },
+        };
+        self.change(mounted, state, &[change])
+    }
+
+    /// Whether the branch's limit has room for a write.
+    fn check_space(&self, state: &State, inode: &Inode, off: u64, len: u64) -> FsResult<()> {
+        if state.meta.limits.bytes.is_none() {
+            return Ok(());
+        }
+        let Some(extents) = inode.extents() else { return Ok(()) };
+        let own = |piece: &Piece| match piece.extent.as_ref().map(|e| &e.source) {
+            None | Some(Source::Base { .. }) => 0,
+            Some(_) => piece.len,
+        };
+        let had: u64 = extents.pieces(off, off + len).iter().map(own).sum();
+        Ok(self.workspace.check_limits(state, (len - had) as i64, 0)?)
+    }
+
+    /// Stores `data`. Returns where it is, and the blob that the file's next write may go to.
+    fn place(
+        &self,
+        state: &State,
+        inode: &Inode,
+        blob: Option<u64>,
+        off: u64,
+        data: &[u8],
+    ) -> FsResult<(Placed, Option<u64>)> {
+        let store = &self.workspace.store;
+        let Some(extents) = inode.extents() else { return Err(FsError::Invalid) };
+        let epoch = state.meta.epoch;
+        let len = data.len() as u64;
+        let end = off + len;
+        if let Some(extent) = extents.at(off)
+            && extent.epoch == epoch
+            && extent.end() >= end
+        {
+            let skip = off - extent.off;
+            match extent.source {
+                Source::Segment { at, .. } => {
+                    store.seg_write(at + skip, data)?;
+                    return Ok((Placed::InPlace, blob));
+                }
+                Source::Blob { id, at } => {
+                    store.blob_write(id, at + skip, data)?;
+                    return Ok((Placed::InPlace, blob));
+                }
+                Source::Base { .. } => {}
+            }
+        }
+        if blob.is_some() || end.max(inode.attr.size) > SMALL_FILE_BYTES {
+            let id = blob.unwrap_or_else(|| store.blob_new());
+            store.blob_write(id, off, data)?;
+            let source = Source::Blob { id, at: off };
+            return Ok((Placed::New(Extent { off, len, epoch, source }), Some(id)));
+        }
+        if let Some(extent) = extents.ending_at(off)
+            && extent.epoch == epoch
+            && let Source::Segment { at, room } = extent.source
+            && u64::from(room) >= extent.len + len
+        {
+            store.seg_write(at + extent.len, data)?;
+            return Ok((Placed::Grown { off, more: len }, None));
+        }
+        // A file that grows by pieces gets room for as much again.
+        let grows = off > 0 && off == inode.attr.size;
+        let room = if grows { end.clamp(len, SMALL_FILE_BYTES) } else { len } as u32;
+        let at = store.seg_append(data, room)?;
+        let source = Source::Segment { at, room };
+        Ok((Placed::New(Extent { off, len, epoch, source }), None))
+    }
+
+    /// Gives back what a write replaced, but for ranges of the blob that it went to: those hold it.
+    fn free_but(&self, state: &State, cut: &[Extent], blob: Option<u64>) {
+        for extent in cut {
+            let kept = matches!(extent.source, Source::Blob { id, .. } if Some(id) == blob);
+            if !kept {
+                self.workspace.free(state, extent);
+            }
+        }
+    }
+
+    /// Changes the length of a file; returns what was cut off.
+    pub(super) fn resize(&self, inode: &mut Inode, size: u64) -> FsResult<Vec<Extent>> {
+        if size > MAX_FILE_BYTES {
+            return Err(FsError::TooBig);
+        }
+        let Content::File(extents) = &mut inode.content else { return Err(FsError::Invalid) };
+        inode.attr.size = size;
+        Ok(extents.cut(size, u64::MAX))
+    }
+
+    /// fallocate(2). `unprivileged` callers make it drop set-id bits.
+    pub fn fallocate(
+        &self,
+        node: NodeId,
+        offset: u64,
+        len: u64,
+        mode: Allocate,
+        unprivileged: bool,
+    ) -> FsResult<()> {
+        let end = offset.checked_add(len).ok_or(FsError::TooBig)?;
+        if len == 0 {
+            return Err(FsError::Invalid);
+        }
+        if end > MAX_FILE_BYTES {
+            return Err(FsError::TooBig);
+        }
+        let _running = self.workspace.begin();
+        let mounted = self.mounted(node)?;
+        let mut state = mounted.branch.state.write();
+        self.check_writable(&state, node)?;
+        let (mut inode, _) = self.editable(&mounted, &state, node)?;
+        require_file(inode.attr.kind)?;
+        let Content::File(extents) = &mut inode.content else { return Err(FsError::Invalid) };
+        let cut = match mode {
+            Allocate::Reserve { .. } => {
+                self.workspace.store.check_room(len)?;
+                Vec::new()
+            }
+            Allocate::Punch | Allocate::Zero { .. } => extents.cut(offset, end),
+        };
+        if let Allocate::Reserve { keep_size: false } | Allocate::Zero { keep_size: false } = mode {
+            inode.attr.size = inode.attr.size.max(end);
+        }
+        let time = now();
+        (inode.attr.mtime, inode.attr.ctime) = (time, time);
+        drop_privileges(&mut inode, unprivileged);
+        self.put_inode(&mounted, &mut state, node, inode)?;
+        self.cut_off(&mut state, node, &cut);
+        Ok(())
+    }
+
+    /// After ranges of a file were cut: they are given back, and its blob takes no more writes.
+    pub(super) fn cut_off(&self, state: &mut State, node: NodeId, cut: &[Extent]) {
+        if !cut.is_empty() {
+            state.blobs.remove(&node.file());
+            self.free_all(state, cut);
+        }
+    }
+
+    /// lseek(2) for data and holes. Fails with `NoOffset` at or beyond the end.
+    pub fn seek(&self, node: NodeId, offset: u64, what: Seek) -> FsResult<u64> {
+        let mounted = self.mounted(node)?;
+        let state = mounted.branch.state.read();
+        let version = state.view.base_version;
+        let (inode, version) = match self.file(&mounted, &state, node)? {
+            File::Viewed(inode) => (inode, version),
+            File::Orphaned(inode, version) => (inode, version),
+            File::Base(found, path) => {
+                require_file(found.attr.kind)?;
+                if offset >= found.attr.size {
+                    return Err(FsError::NoOffset);
+                }
+                return self.seek_base(version, &path, offset, found.attr.size, what);
+            }
+        };
+        let size = inode.attr.size;
+        if offset >= size {
+            return Err(FsError::NoOffset);
+        }
+        let Content::File(extents) = &inode.content else { return Err(FsError::Invalid) };
+        for piece in extents.pieces(offset, size) {
+            let hit = match (&piece.extent, what) {
+                (None, Seek::Data) | (Some(_), Seek::Hole)
+                    if !matches!(
+                        piece.extent.as_ref().map(|e| &e.source),
+                        Some(Source::Base { .. })
+                    ) =>
+                {
+                    continue;
+                }
+                (Some(Extent { source: Source::Base { origin, at }, .. }), _) => {
+                    let end = at + piece.len;
+                    let found = self.seek_base(version, &origin.path, *at, end, what);
+                    match found {
+                        Ok(found) if found < end => piece.off + (found - at),
+                        Ok(_) | Err(FsError::NoOffset) => continue,
+                        Err(error) => return Err(error),
+                    }
+                }
+                _ => piece.off,
+            };
+            return Ok(hit);
+        }
+        match what {
+            Seek::Data => Err(FsError::NoOffset),
+            Seek::Hole => Ok(size),
+        }
+    }
+
+    /// Data or a hole within a base file, up to `end`.
+    fn seek_base(
+        &self,
+        version: u64,
+        path: &[u8],
+        offset: u64,
+        end: u64,
+        what: Seek,
+    ) -> FsResult<u64> {
+        let file = self.workspace.base.open_file(version, path)?;
+        let from = match what {
+            Seek::Data => rustix::fs::SeekFrom::Data(offset),
+            Seek::Hole => rustix::fs::SeekFrom::Hole(offset),
+        };
+        match (rustix::fs::seek(&file, from), what) {
+            (Ok(found), _) => Ok(found.min(end)),
+            (Err(rustix::io::Errno::NXIO), Seek::Data) => Err(FsError::NoOffset),
+            (Err(rustix::io::Errno::NXIO), Seek::Hole) => Ok(end),
+            // A filesystem that does not know says that all of it is data.
+            (Err(_), Seek::Data) => Ok(offset),
+            (Err(_), Seek::Hole) => Ok(end),
+        }
+    }
+
+    /// copy_file_range(2): within a branch by sharing extents, between two by copying.
+    pub fn copy_range(
+        &self,
+        (from, from_offset): (NodeId, u64),
+        (to, to_offset): (NodeId, u64),
+        len: u64,
+        unprivileged: bool,
+    ) -> FsResult<u64> {
+        let mounted = self.mounted(to)?;
+        let shareable = self.mounted(from)?.branch.id == mounted.branch.id && from != to;
+        if !shareable {
+            return self.copy_bytes((from, from_offset), (to, to_offset), len, unprivileged);
+        }
+        let _running = self.workspace.begin();
+        let mut state = mounted.branch.state.write();
+        self.check_writable(&state, to)?;
+        let either_orphan = {
+            let nodes = mounted.nodes.lock();
+            nodes.orphan(from).is_some() || nodes.orphan(to).is_some()
+        };
+        if either_orphan {
+            drop(state);
+            return self.copy_bytes((from, from_offset), (to, to_offset), len, unprivileged);
+        }
+        let (mut source, _) = self.editable(&mounted, &state, from)?;
+        let (mut target, _) = self.editable(&mounted, &state, to)?;
+        require_file(source.attr.kind)?;
+        require_file(target.attr.kind)?;
+        let end = from_offset.saturating_add(len).min(source.attr.size);
+        let len = end.saturating_sub(from_offset);
+        let to_end = to_offset.checked_add(len).ok_or(FsError::TooBig)?;
+        if len == 0 {
+            return Ok(0);
+        }
+        if to_end > MAX_FILE_BYTES {
+            return Err(FsError::TooBig);
+        }
+        self.check_space(&state, &target, to_offset, len)?;
+        let Content::File(source_extents) = &mut source.content else {
+            return Err(FsError::Invalid);
+        };
+        let cut = share(source_extents, &mut target, from_offset, end, to_offset)?;
+        let time = now();
+        target.attr.size = target.attr.size.max(to_end);
+        (target.attr.mtime, target.attr.ctime) = (time, time);
+        drop_privileges(&mut target, unprivileged);
+        let viewed = state.view.inode(from.file()).is_some();
+        let mut changes = vec![Change::Inode { file: to.file(), inode: Arc::new(target) }];
+        if viewed {
+            changes.push(Change::Inode { file: from.file(), inode: Arc::new(source) });
+        }
+        self.change(&mounted, &mut state, &changes)?;
+        // Neither side may be overwritten in place any more where it is shared.
+        state.blobs.remove(&from.file());
+        self.cut_off(&mut state, to, &cut);
+        Ok(len)
+    }
+
+    fn copy_bytes(
+        &self,
+        (from, from_offset): (NodeId, u64),
+        (to, to_offset): (NodeId, u64),
+        len: u64,
+        unprivileged: bool,
+    ) -> FsResult<u64> {
+        let mut buffer = Vec::new();
+        let mut done = 0;
+        while done < len {
+            buffer.clear();
+            let want = (len - done).min(COPY_BYTES as u64) as u32;
+            self.read(from, from_offset + done, want, &mut buffer)?;
+            if buffer.is_empty() {
+                break;
+            }
+            self.write(to, to_offset + done, &buffer, unprivileged)?;
+            done += buffer.len() as u64;
+        }
+        Ok(done)
+    }
+}
+
+/// Makes a range of `target` refer to what a range of `source` refers to, and marks both shared.
+/// Returns what it replaced.
+fn share(
+    source: &mut ExtentMap,
+    target: &mut Inode,
+    start: u64,
+    end: u64,
+    to: u64,
+) -> FsResult<Vec<Extent>> {
+    let Content::File(extents) = &mut target.content else { return Err(FsError::Invalid) };
+    let mut cut = extents.cut(to, to + (end - start));
+    for piece in source.pieces(start, end) {
+        let Some(extent) = piece.extent else { continue };
+        let shared = Extent { epoch: 0, ..extent };
+        cut.extend(extents.replace(Extent { off: to + (piece.off - start), ..shared.clone() }));
+        source.replace(shared);
+    }
+    Ok(cut)
+}
+
+fn put_placed(inode: &mut Inode, placed: Placed) -> Vec<Extent> {
+    let Content::File(extents) = &mut inode.content else { return Vec::new() };
+    match placed {
+        Placed::InPlace => Vec::new(),
+        Placed::Grown { off, more } => extents.lengthen(off, more),
+        Placed::New(extent) => extents.replace(extent),
+    }
+}
+
+/// The blob that an orphan's writes go to.
+fn own_blob(inode: &Inode, epoch: u64) -> Option<u64> {
+    inode.extents()?.iter().find_map(|extent| match extent.source {
+        Source::Blob { id, at } if extent.epoch == epoch && at == extent.off => Some(id),
+        _ => None,
+    })
+}
+
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// Whether a write has to take something away from the file: set-id bits, file capabilities.
+fn has_privileges(inode: &Inode, kill_priv: bool) -> bool {
+    let set_id = kill_priv && inode.attr.mode & (libc::S_ISUID | libc::S_ISGID) != 0;
+    let capable = match &inode.xattrs {
+        crate::tree::Xattrs::Own(own) => own.contains_key(CAPABILITY),
+        crate::tree::Xattrs::OfOrigin => false,
+    };
+    set_id || capable
+}
+
+fn drop_privileges(inode: &mut Inode, kill_priv: bool) {
+    if kill_priv {
+        drop_set_id(inode);
+    }
+    if let crate::tree::Xattrs::Own(own) = &mut inode.xattrs
+        && own.contains_key(CAPABILITY)
+    {
+        Arc::make_mut(own).remove(CAPABILITY);
+    }
+}
+
+fn require_file(kind: Kind) -> FsResult<()> {
+    match kind {
+        Kind::File => Ok(()),
+        Kind::Dir => Err(FsError::IsDir),
+        _ => Err(FsError::Invalid),
+    }
+}

@@ -1,0 +1,370 @@
+//! POSIX operations on one branch: its view laid over its version of the base.
+//!
+//! Owns which nodes the kernel knows, copy-up, and what every file operation changes in a view. It
+//! knows nothing of reserved names, of caching times or of FUSE.
+//!
+//! **Invariants**
+//! - An operation looks and changes under one hold of the branch's lock, and returns when its record
+//!   is in the journal.
+//! - Copy-up copies no content: the new inode's extents refer to the base file.
+//! - Data is in the store before the record that names it.
+//!
+//! *Lock order*: `Workspace::begin`, the branch's state, the branch's nodes, the store.
+
+mod acl;
+mod attrs;
+mod data;
+mod error;
+mod list;
+mod lookup;
+mod names;
+mod nodes;
+mod removal;
+mod xattr;
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+
+pub use attrs::AttrChange;
+pub use data::{Allocate, Seek};
+pub use error::FsError;
+pub use list::{ListItem, Take};
+pub use lookup::MAX_NAME_BYTES;
+pub use names::{Creation, RenameMode};
+pub use nodes::{Nodes, Orphan};
+pub use xattr::XattrMode;
+
+use crate::base::Found;
+use crate::branch::{Branch, Changed, State, Workspace};
+use crate::tree::{
+    Attr, BranchId, Change, Content, DentryKey, Extent, ExtentMap, FileId, Inode, Kind, Name,
+    NodeId, Origin, Source, Xattrs,
+};
+
+/// What file operations return.
+pub type FsResult<T> = Result<T, FsError>;
+
+/// A branch and the nodes of it that the kernel knows.
+pub struct Mounted {
+    /// The branch.
+    pub branch: Arc<Branch>,
+    nodes: Mutex<Nodes>,
+}
+
+/// The file operations of a workspace.
+pub struct Overlay {
+    /// The branches.
+    pub workspace: Arc<Workspace>,
+    by_branch: DashMap<BranchId, Arc<Mounted>>,
+    by_incarnation: DashMap<u32, Arc<Mounted>>,
+}
+
+/// A file as an operation finds it.
+enum File {
+    /// It has an inode in the view.
+    Viewed(Arc<Inode>),
+    /// It is the base's, unchanged; with its path there.
+    Base(Found, Vec<u8>),
+    /// It has no name any more; with the base version of its extents.
+    Orphaned(Arc<Inode>, u64),
+}
+
+impl File {
+    fn attr(&self) -> Attr {
+        match self {
+            File::Viewed(inode) | File::Orphaned(inode, _) => shown_attr(inode),
+            File::Base(found, _) => found.attr,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            File::Viewed(inode) | File::Orphaned(inode, _) => inode.attr.kind,
+            File::Base(found, _) => found.attr.kind,
+        }
+    }
+}
+
+fn shown_attr(inode: &Inode) -> Attr {
+    Attr { blocks: inode.blocks(), ..inode.attr }
+}
+
+impl Overlay {
+    /// The file operations of `workspace`.
+    pub fn new(workspace: Arc<Workspace>) -> Overlay {
+        Overlay { workspace, by_branch: DashMap::new(), by_incarnation: DashMap::new() }
+    }
+
+    /// The branch that a node belongs to. Fails with `Stale` where that branch has ended, unless the
+    /// node is the trash's.
+    pub fn mounted(&self, node: NodeId) -> FsResult<Arc<Mounted>> {
+        let incarnation = node.incarnation();
+        if let Some(mounted) = self.by_incarnation.get(&incarnation) {
+            return Ok(mounted.clone());
+        }
+        let branch = self.workspace.by_incarnation(incarnation).ok_or(FsError::Stale)?;
+        let mounted = self.mounted_branch(&branch);
+        self.by_incarnation.insert(incarnation, mounted.clone());
+        Ok(mounted)
+    }
+
+    /// The same for a branch.
+    pub fn mounted_branch(&self, branch: &Arc<Branch>) -> Arc<Mounted> {
+        self.by_branch
+            .entry(branch.id)
+            .or_insert_with(|| {
+                Arc::new(Mounted { branch: branch.clone(), nodes: Mutex::default() })
+            })
+            .clone()
+    }
+
+    /// Forgets the way to a branch by an incarnation that it no longer has.
+    pub fn detach(&self, incarnation: u32) {
+        self.by_incarnation.remove(&incarnation);
+    }
+
+    /// The kernel drops `lookups` references to `node`.
+    pub fn forget(&self, node: NodeId, lookups: u64) {
+        // After its branch ended, a node is found by the branch's table alone.
+        let mounted = match self.by_incarnation.get(&node.incarnation()) {
+            Some(mounted) => mounted.clone(),
+            None => match self.find_ended(node) {
+                Some(mounted) => mounted,
+                None => return,
+            },
+        };
+        let state = mounted.branch.state.read();
+        let orphan = mounted.nodes.lock().forget(node, lookups);
+        if let Some(orphan) = orphan {
+            self.workspace.unpin(orphan.base_version);
+            if let Content::File(extents) = &orphan.inode.content {
+                extents.iter().for_each(|extent| self.workspace.free(&state, extent));
+            }
+        }
+        let mut nodes = mounted.nodes.lock();
+        nodes.shrink();
+        let unused = nodes.is_empty() && state.ended.is_some();
+        drop(nodes);
+        drop(state);
+        if unused {
+            self.by_branch.remove(&mounted.branch.id);
+        }
+    }
+
+    fn find_ended(&self, node: NodeId) -> Option<Arc<Mounted>> {
+        self.by_branch
+            .iter()
+            .find(|entry| entry.value().nodes.lock().is_known(node))
+            .map(|entry| entry.value().clone())
+    }
+
+    /// The inodes that only open files keep.
+    pub fn open_orphans(&self) -> Vec<Arc<Inode>> {
+        let mut inodes = Vec::new();
+        for mounted in self.by_branch.iter() {
+            inodes.extend(mounted.nodes.lock().orphans().map(|orphan| orphan.inode.clone()));
+        }
+        inodes
+    }
+
+    /// Number of nodes that the kernel knows.
+    pub fn known_nodes(&self) -> usize {
+        self.by_branch.iter().map(|mounted| mounted.nodes.lock().len()).sum()
+    }
+
+    /// The nodes of a branch that the kernel knows under an incarnation.
+    pub fn known(&self, branch: &Arc<Branch>, incarnation: u32) -> Vec<NodeId> {
+        match self.by_branch.get(&branch.id) {
+            Some(mounted) => mounted.nodes.lock().known(incarnation),
+            None => Vec::new(),
+        }
+    }
+
+    /// The nodes and names of a branch that a commit into it makes stale, as the kernel knows them.
+    pub fn stale(&self, changed: &Changed) -> Stale {
+        let mut stale = Stale::default();
+        let Some(mounted) = self.by_branch.get(&changed.branch.id) else { return stale };
+        let state = mounted.branch.state.read();
+        let nodes = mounted.nodes.lock();
+        let node_of = |file| NodeId::new(state.incarnation_of(file), file);
+        for (dir, name) in &changed.names {
+            stale.names.push((node_of(*dir), name.clone()));
+        }
+        for file in &changed.replaced {
+            let node = node_of(*file);
+            stale.names.extend(nodes.names(node));
+        }
+        for dir in &changed.dirs {
+            if nodes.is_known(node_of(*dir)) {
+                stale.dirs.push(node_of(*dir));
+            }
+        }
+        let is_known = |dir: &NodeId| dir.file() == FileId::ROOT || nodes.is_known(*dir);
+        stale.names.retain(|(dir, _)| is_known(dir));
+        stale.names.sort();
+        stale.names.dedup();
+        stale
+    }
+
+    /// The file that a node stands for. Fails with `Stale` where there is none.
+    fn file(&self, mounted: &Mounted, state: &State, node: NodeId) -> FsResult<File> {
+        self.check_live(state, node)?;
+        let file = node.file();
+        if node.incarnation() == state.incarnation_of(file) || state.ended.is_some() {
+            if let Some(inode) = state.view.inode(file) {
+                return Ok(File::Viewed(inode.clone()));
+            }
+        }
+        if let Some(orphan) = mounted.nodes.lock().orphan(node) {
+            return Ok(File::Orphaned(orphan.inode.clone(), orphan.base_version));
+        }
+        if state.ended.is_none() && node.incarnation() != state.incarnation_of(file) {
+            return Err(FsError::Stale);
+        }
+        let path = self.base_path(mounted, state, node)?;
+        let found = self.workspace.below(&state.view, &path)?;
+        match found {
+            Some(found) if found.fid == file => Ok(File::Base(found, path)),
+            _ => Err(FsError::Stale),
+        }
+    }
+
+    fn check_live(&self, state: &State, node: NodeId) -> FsResult<()> {
+        match &state.ended {
+            Some(ending) if ending.incarnation != node.incarnation() => Err(FsError::Stale),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_writable(&self, state: &State, node: NodeId) -> FsResult<()> {
+        self.check_live(state, node)?;
+        if state.ended.is_some() || self.workspace.options.read_only {
+            return Err(FsError::ReadOnly);
+        }
+        Ok(())
+    }
+
+    /// The path in the base of a node that the view has no inode of.
+    fn base_path(&self, mounted: &Mounted, state: &State, node: NodeId) -> FsResult<Vec<u8>> {
+        let nodes = mounted.nodes.lock();
+        let mut names: Vec<Name> = Vec::new();
+        let mut at = node;
+        let mut start: &[u8] = b"";
+        while at.file() != FileId::ROOT {
+            if let Some(inode) = state.view.inode(at.file()) {
+                start = &inode.origin.as_ref().ok_or(FsError::Stale)?.path;
+                break;
+            }
+            let (dir, name) = nodes.name(at).ok_or(FsError::Stale)?;
+            names.push(name);
+            at = dir;
+        }
+        let len = start.len() + names.iter().map(|n| n.len() + 1).sum::<usize>();
+        let mut path = Vec::with_capacity(len);
+        path.extend_from_slice(start);
+        for name in names.iter().rev() {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+        }
+        Ok(path)
+    }
+
+    /// The base path of a directory whose entries show through, or `None` where it is opaque.
+    fn dir_origin(
+        &self,
+        mounted: &Mounted,
+        state: &State,
+        dir: NodeId,
+    ) -> FsResult<Option<Vec<u8>>> {
+        match self.file(mounted, state, dir)? {
+            File::Viewed(inode) if !inode.is_dir() => Err(FsError::NotDir),
+            File::Viewed(inode) => Ok(inode.origin.as_ref().map(|o| o.path.to_vec())),
+            File::Base(found, _) if found.attr.kind != Kind::Dir => Err(FsError::NotDir),
+            File::Base(_, path) => Ok(Some(path)),
+            File::Orphaned(..) => Err(FsError::NotFound),
+        }
+    }
+
+    /// The inode that a base file has in the view once something of it changes. Copies no content.
+    fn copied_up(
+        &self,
+        found: &Found,
+        path: &[u8],
+        parent: FileId,
+        name: &[u8],
+        epoch: u64,
+        version: u64,
+    ) -> FsResult<Inode> {
+        let origin = Arc::new(Origin {
+            path: path.into(),
+            ino: found.ident.ino,
+            btime: found.ident.btime,
+            stamp: found.stamp.0,
+        });
+        let content = match found.attr.kind {
+            Kind::File => Content::File(match found.attr.size {
+                0 => ExtentMap::new(),
+                len => {
+                    let source = Source::Base { origin: origin.clone(), at: 0 };
+                    ExtentMap::of(Extent { off: 0, len, epoch, source })
+                }
+            }),
+            Kind::Dir => Content::Dir,
+            Kind::Symlink => {
+                Content::Symlink(self.workspace.base.read_link(version, path)?.into())
+            }
+            _ => Content::None,
+        };
+        // A file capability must not survive a write, so it has to be at hand then.
+        let capable = found.attr.kind == Kind::File
+            && self.workspace.base.get_xattr(version, path, b"security.capability")?.is_some();
+        let mut inode = Inode {
+            attr: found.attr,
+            parent,
+            name: name.into(),
+            content,
+            xattrs: Xattrs::OfOrigin,
+            origin: Some(origin),
+        };
+        if capable {
+            inode.xattrs = Xattrs::Own(Arc::new(self.own_xattrs(version, &inode)?));
+        }
+        Ok(inode)
+    }
+
+    /// The inode of a node, to be changed: copied up in memory where the view has none. The root is
+    /// its own parent.
+    fn own_inode(&self, mounted: &Mounted, state: &State, node: NodeId) -> FsResult<Inode> {
+        match self.file(mounted, state, node)? {
+            File::Viewed(inode) | File::Orphaned(inode, _) => Ok((*inode).clone()),
+            File::Base(found, path) => {
+                let name = mounted.nodes.lock().name(node);
+                let (parent, name) = name.unwrap_or((node, Name::from(&b""[..])));
+                let (epoch, version) = (state.meta.epoch, state.view.base_version);
+                self.copied_up(&found, &path, parent.file(), &name, epoch, version)
+            }
+        }
+    }
+
+    fn key(&self, dir: FileId, name: &[u8]) -> DentryKey {
+        self.workspace.key(dir, name).to_key()
+    }
+
+    /// Applies changes to a branch whose state is locked.
+    fn change(&self, mounted: &Mounted, state: &mut State, changes: &[Change]) -> FsResult<()> {
+        Ok(self.workspace.change(mounted.branch.id, state, changes)?)
+    }
+}
+
+/// What a commit makes stale in the kernel's caches of the parent.
+#[derive(Clone, Debug, Default)]
+pub struct Stale {
+    /// Names, each with its directory.
+    pub names: Vec<(NodeId, Name)>,
+    /// Directories.
+    pub dirs: Vec<NodeId>,
+}
