@@ -180,10 +180,27 @@ pub trait Ops: Send + Sync + 'static {
     fn setattr(&self, cred: &Cred, node: NodeId, set: &SetAttr) -> OpResult<NodeAttr>;
     /// The target of a symbolic link.
     fn readlink(&self, node: NodeId) -> OpResult<Vec<u8>>;
-    /// Creates a file, fifo, socket or device; `mode` holds the type, and umask is applied already.
-    fn mknod(&self, cred: &Cred, parent: NodeId, name: &[u8], mode: u32, rdev: u32) -> OpResult<Entry>;
-    /// Creates a directory, or forks a branch in `@branches`.
-    fn mkdir(&self, cred: &Cred, parent: NodeId, name: &[u8], mode: u32) -> OpResult<Outcome<Entry>>;
+    /// Creates a file, fifo, socket or device. `mode` holds the type and is what the caller gave:
+    /// where `parent` has a default ACL, that decides the permissions and the new file inherits it;
+    /// elsewhere `mode & !umask` does.
+    fn mknod(
+        &self,
+        cred: &Cred,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+    ) -> OpResult<Entry>;
+    /// Creates a directory, or forks a branch in `@branches`. `mode` and `umask` as in [`Ops::mknod`].
+    fn mkdir(
+        &self,
+        cred: &Cred,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        umask: u32,
+    ) -> OpResult<Outcome<Entry>>;
     /// Removes a name that is not a directory.
     fn unlink(&self, cred: &Cred, parent: NodeId, name: &[u8]) -> OpResult<()>;
     /// Removes an empty directory, or aborts a branch in `@branches`.
@@ -251,6 +268,9 @@ pub trait Ops: Send + Sync + 'static {
         to_offset: u64,
         len: u64,
     ) -> OpResult<u64>;
+    /// A call of this trait, or what it left for [`Outcome::Later`], panicked: what is in memory may be
+    /// half done, so nothing more may be written to the store. The caller got EIO.
+    fn panicked(&self);
     /// The kernel is gone: every node is forgotten, what is left to publish is published.
     fn unmounted(&self);
 }
