@@ -1,7 +1,8 @@
 //! Making the mount: mount(2) for root, fusermount3 for everybody else.
 //!
-//! findmnt shows type `fuse.branchfs`, the base as source, and the options. mount(2) takes the source as
-//! an argument of its own, so it may hold any byte; fusermount3 takes it as an option, escaped.
+//! findmnt shows type `fuse.branchfs`, the base as source, and the options. mount(2) takes the
+//! source as an argument of its own, so it may hold any byte; fusermount3 takes it as an option,
+//! escaped.
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
@@ -38,7 +39,11 @@ pub(super) struct Attach<'a> {
 impl Attach<'_> {
     /// Makes the mount; the descriptor is its connection, on which INIT waits.
     pub(super) fn attach(&self) -> Result<OwnedFd, DaemonError> {
-        if rustix::process::geteuid().is_root() { self.by_mount() } else { self.by_fusermount() }
+        if rustix::process::geteuid().is_root() {
+            self.by_mount()
+        } else {
+            self.by_fusermount()
+        }
     }
 
     fn by_mount(&self) -> Result<OwnedFd, DaemonError> {
@@ -70,7 +75,9 @@ impl Attach<'_> {
             SocketFlags::CLOEXEC,
             None,
         )
-        .map_err(|error| DaemonError::NoDescriptor { source: error.into() })?;
+        .map_err(|error| DaemonError::NoDescriptor {
+            source: error.into(),
+        })?;
         // Its standard input is the socket, so no other descriptor has to be made inheritable.
         let child = Command::new("fusermount3")
             .arg("-o")
@@ -99,7 +106,11 @@ impl Attach<'_> {
         if self.options.allow_other {
             list.extend_from_slice(b",allow_other");
         }
-        list.extend_from_slice(if self.options.read_only { b",ro" } else { b",rw" });
+        list.extend_from_slice(if self.options.read_only {
+            b",ro"
+        } else {
+            b",rw"
+        });
         for name in self.options.flag_names() {
             list.push(b',');
             list.extend_from_slice(name.as_bytes());
@@ -110,7 +121,10 @@ impl Attach<'_> {
     }
 
     fn refused(&self, source: io::Error) -> DaemonError {
-        DaemonError::Mount { mountpoint: self.mountpoint.to_path_buf(), source }
+        DaemonError::Mount {
+            mountpoint: self.mountpoint.to_path_buf(),
+            source,
+        }
     }
 }
 
@@ -125,7 +139,9 @@ pub fn remount(mountpoint: &Path, options: &MountOptions) -> Result<(), DaemonEr
 
 /// The restrictions of the file system that `path` is on, none where it cannot be asked.
 fn flags_of(path: &Path) -> MountFlags {
-    let Ok(stat) = rustix::fs::statvfs(path) else { return MountFlags::empty() };
+    let Ok(stat) = rustix::fs::statvfs(path) else {
+        return MountFlags::empty();
+    };
     let mut flags = MountFlags::empty();
     for (shown, flag) in [
         (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),

@@ -1,9 +1,10 @@
-//! Who keeps a mount busy: processes with a descriptor, working directory, root, executable or mapping in
-//! it, and mounts inside it.
+//! Who keeps a mount busy: processes with a descriptor, working directory, root, executable or
+//! mapping in it, and mounts inside it.
 //!
-//! **Invariant**: nothing here asks the file system of the mount anything, so it works on a dead one.
-//! Descriptors are told by the mount number in fdinfo, mappings by the device in maps; a working
-//! directory, root or executable by statx(2) with AT_STATX_DONT_SYNC, which FUSE answers from memory.
+//! **Invariant**: nothing here asks the file system of the mount anything, so it works on a dead
+//! one. Descriptors are told by the mount number in fdinfo, mappings by the device in maps; a
+//! working directory, root or executable by statx(2) with AT_STATX_DONT_SYNC, which FUSE answers
+//! from memory.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -41,20 +42,33 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Everything that holds `mount`, one entry per process. Processes of other users show only to root.
+/// Everything that holds `mount`, one entry per process. Processes of other users show only to
+/// root.
 pub(super) fn of(mount: &Mount, table: &MountTable) -> Vec<Holder> {
     let mut holders: Vec<Holder> = table
         .inside(mount.id)
-        .map(|inner| Holder::Mount { mountpoint: inner.mountpoint.clone() })
+        .map(|inner| Holder::Mount {
+            mountpoint: inner.mountpoint.clone(),
+        })
         .collect();
-    let Ok(processes) = std::fs::read_dir("/proc") else { return holders };
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return holders;
+    };
     for process in processes.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
             continue;
         };
         if let Some(how) = held_by(&process.path(), mount) {
             let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            holders.push(Holder::Process { pid, name: name.trim_end().into(), how });
+            holders.push(Holder::Process {
+                pid,
+                name: name.trim_end().into(),
+                how,
+            });
         }
     }
     holders
@@ -68,7 +82,11 @@ fn held_by(process: &Path, mount: &Mount) -> Option<String> {
         }
     }
     let number = format!("{}", mount.id);
-    for fd in std::fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten() {
+    for fd in std::fs::read_dir(process.join("fdinfo"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let info = std::fs::read_to_string(fd.path()).unwrap_or_default();
         let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
         if id.is_some_and(|id| id.trim() == number) {

@@ -1,7 +1,7 @@
 //! Mounting and unmounting, and the life of the process that serves a mount.
 //!
-//! Knows mount(2), fusermount3, mountinfo, signals and processes; knows nothing of branches: what is
-//! served comes in as an [`Ops`](crate::vfs::ops::Ops).
+//! Knows mount(2), fusermount3, mountinfo, signals and processes; knows nothing of branches: what
+//! is served comes in as an [`Ops`](crate::vfs::ops::Ops).
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -17,14 +17,14 @@
 //!
 //! # Who may use a mount
 //!
-//! `allow_other` is on for a mount that root makes: everybody keeps the access to an in-place mount that
-//! they had to the directory below, since the kernel checks the same owners, modes and ACLs
-//! (default_permissions is always on). FUSE's reason to be stricter, a server that spies on or stalls
-//! other users' processes, does not hold of root. Without root it is off unless asked for, which
-//! fusermount3 allows only with `user_allow_other` in /etc/fuse.conf.
+//! `allow_other` is on for a mount that root makes: everybody keeps the access to an in-place mount
+//! that they had to the directory below, since the kernel checks the same owners, modes and ACLs
+//! (default_permissions is always on). FUSE's reason to be stricter, a server that spies on or
+//! stalls other users' processes, does not hold of root. Without root it is off unless asked for,
+//! which fusermount3 allows only with `user_allow_other` in /etc/fuse.conf.
 //!
-//! For the same reason a root mount is nosuid, nodev or noexec where the file system of its base is,
-//! unless the options say otherwise.
+//! For the same reason a root mount is nosuid, nodev or noexec where the file system of its base
+//! is, unless the options say otherwise.
 
 mod attach;
 mod background;
@@ -36,8 +36,8 @@ mod mountinfo;
 mod options;
 mod serve;
 mod site;
-//T #[cfg(test)]
-//T mod tests;
+#[cfg(test)]
+mod tests;
 
 pub use attach::remount;
 pub use detach::{ProcessWatch, clear_dead_mount, unmount};

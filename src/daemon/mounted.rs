@@ -1,7 +1,7 @@
 //! A mount that threads of this process serve, from INIT to its end.
 //!
-//! **Invariant**: however a [`Mounted`] ends, the mount is taken out of the tree, its requests are done
-//! or cut off, and [`Ops::unmounted`] was called once, after the last of them.
+//! **Invariant**: however a [`Mounted`] ends, the mount is taken out of the tree, its requests are
+//! done or cut off, and [`Ops::unmounted`] was called once, after the last of them.
 
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use rustix::mount::UnmountFlags;
-
 use super::attach::Attach;
-use super::detach::{absolute, ask, clear_dead_mount, take_down};
+use super::detach::{absolute, ask, clear_dead_mount, unmount};
 use super::error::DaemonError;
 use super::options::MountOptions;
 use super::site::Site;
@@ -77,9 +75,13 @@ impl<O: Ops> Mounted<O> {
         let mountpoint = absolute(&config.mountpoint)?;
         let metrics = Arc::new(Metrics::default());
         let notifier = Arc::new(Notifier::new(Arc::clone(&metrics)));
-        let kernel = Kernel { cache: Arc::clone(&notifier) as _, metrics };
-        let ops = build(kernel.clone())
-            .map_err(|error| DaemonError::Build { said: error.to_string() })?;
+        let kernel = Kernel {
+            cache: Arc::clone(&notifier) as _,
+            metrics,
+        };
+        let ops = build(kernel.clone()).map_err(|error| DaemonError::Build {
+            said: error.to_string(),
+        })?;
         let attach = Attach {
             source: &config.source,
             mountpoint: &mountpoint,
@@ -89,10 +91,17 @@ impl<O: Ops> Mounted<O> {
         let device = attach.attach()?;
         let site = Site::find(&mountpoint)?;
         // From here on a failure unmounts: by the drop of this value.
-        let mut mounted = Mounted { ops: Arc::clone(&ops), kernel, site, server: None };
+        let mut mounted = Mounted {
+            ops: Arc::clone(&ops),
+            kernel,
+            site,
+            server: None,
+        };
         mounted.serve(device, &notifier, config.session)?;
-        ask(&mountpoint)
-            .map_err(|error| DaemonError::NoAnswer { mountpoint, source: error.into() })?;
+        ask(&mountpoint).map_err(|error| DaemonError::NoAnswer {
+            mountpoint,
+            source: error.into(),
+        })?;
         mounted.site.tune();
         Ok(mounted)
     }
@@ -106,9 +115,13 @@ impl<O: Ops> Mounted<O> {
         let (ops, metrics) = (Arc::clone(&self.ops), Arc::clone(&self.kernel.metrics));
         let connection = Connection::open(device, ops, metrics, notifier, session)?;
         let server = thread::Builder::new().name("serve".into());
-        let server = server
-            .spawn(move || connection.serve())
-            .map_err(|source| DaemonError::Process { step: "start a thread", source })?;
+        let server =
+            server
+                .spawn(move || connection.serve())
+                .map_err(|source| DaemonError::Process {
+                    step: "start a thread",
+                    source,
+                })?;
         self.server = Some(server);
         Ok(())
     }
@@ -137,17 +150,19 @@ impl<O: Ops> Mounted<O> {
         self.finish()
     }
 
-    /// Unmounts it in order. Where that fails (it is busy), it is unmounted as by dropping it, and the
-    /// error says why.
+    /// Unmounts it in order. Where that fails (it is busy), it is unmounted as by dropping it, and
+    /// the error says why.
     pub fn unmount(mut self) -> Result<(), DaemonError> {
-        take_down(self.site.mountpoint(), UnmountFlags::empty())?;
+        unmount(self.site.mountpoint(), false)?;
         self.finish()
     }
 
-    /// Once the mount is gone or cut off: waits for its last request, publishes, and takes a dead mount
-    /// out of the tree.
+    /// Once the mount is gone or cut off: waits for its last request, publishes, and takes a dead
+    /// mount out of the tree.
     fn finish(&mut self) -> Result<(), DaemonError> {
-        let Some(server) = self.server.take() else { return Ok(()) };
+        let Some(server) = self.server.take() else {
+            return Ok(());
+        };
         let end = server.join();
         self.ops.unmounted();
         match end {

@@ -19,8 +19,8 @@ pub struct Mount {
     pub id: u64,
     /// The mount that it is in.
     pub parent: u64,
-    /// Major and minor number of its `st_dev`. The minor of a FUSE mount is its connection's number in
-    /// `/sys/fs/fuse/connections`.
+    /// Major and minor number of its `st_dev`. The minor of a FUSE mount is its connection's number
+    /// in `/sys/fs/fuse/connections`.
     pub device: (u32, u32),
     /// Where it is.
     pub mountpoint: PathBuf,
@@ -60,7 +60,10 @@ impl MountTable {
             let line = String::from_utf8_lossy(line).into_owned();
             io::Error::new(io::ErrorKind::InvalidData, line)
         };
-        lines.map(|line| parse_line(line).ok_or_else(|| bad(line))).collect::<io::Result<_>>().map(MountTable)
+        lines
+            .map(|line| parse_line(line).ok_or_else(|| bad(line)))
+            .collect::<io::Result<_>>()
+            .map(MountTable)
     }
 
     /// The mount that a path lookup of `mountpoint` (absolute, without symlinks) ends in, if one is
@@ -97,16 +100,27 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let file_system = text(fields.next()?);
     let source = OsString::from_vec(unescape(fields.next()?));
     let super_options = text(fields.next()?);
-    Some(Mount { id, parent, device, mountpoint, options, file_system, source, super_options })
+    Some(Mount {
+        id,
+        parent,
+        device,
+        mountpoint,
+        options,
+        file_system,
+        source,
+        super_options,
+    })
 }
 
-/// Undoes the kernel's escapes: a backslash and three octal digits for space, tab, newline, backslash
-/// and `#`.
+/// Undoes the kernel's escapes: a backslash and three octal digits for space, tab, newline,
+/// backslash and `#`.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&byte, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|d| byte == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
+        let octal = tail
+            .get(..3)
+            .filter(|d| byte == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
         if let Some(digits) = octal {
             let value = digits.iter().fold(0u32, |n, d| n * 8 + u32::from(d - b'0'));
             out.push(value as u8);
@@ -135,11 +149,20 @@ mod tests {
         let table = MountTable::parse(TEXT).unwrap();
         let path = Path::new("/home/u/a b\\c");
         let top = table.top_at(path).expect("something is mounted there");
-        assert_eq!((top.id, top.device, top.source.to_str()), (41, (0, 52), Some("/other")));
+        assert_eq!(
+            (top.id, top.device, top.source.to_str()),
+            (41, (0, 52), Some("/other"))
+        );
         assert_eq!(table.0[1].source.to_str(), Some("/home/u/a b,x"));
         assert_eq!(table.inside(41).map(|m| m.id).collect::<Vec<_>>(), [42]);
-        assert_eq!(table.containing(&path.join("in/x/y")).map(|m| m.id), Some(42));
-        assert_eq!(table.containing(Path::new("/home/u")).map(|m| m.id), Some(22));
+        assert_eq!(
+            table.containing(&path.join("in/x/y")).map(|m| m.id),
+            Some(42)
+        );
+        assert_eq!(
+            table.containing(Path::new("/home/u")).map(|m| m.id),
+            Some(22)
+        );
         assert_eq!(table.top_at(Path::new("/home/u")), None);
     }
 

@@ -1,8 +1,9 @@
 //! What `-o` says: the options of a mount, typed.
 //!
-//! One list of names, separated by commas; a backslash takes the next byte as it is, so a path may hold
-//! commas. What only mount(8), fstab(5) or systemd cares for is accepted and ignored. Anything else that
-//! is not known is an error that names it, so a misspelt option never silently does nothing.
+//! One list of names, separated by commas; a backslash takes the next byte as it is, so a path may
+//! hold commas. What only mount(8), fstab(5) or systemd cares for is accepted and ignored. Anything
+//! else that is not known is an error that names it, so a misspelt option never silently does
+//! nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -49,8 +50,8 @@ pub struct MountOptions {
     pub policy: Policy,
     /// `publish=sync|async|manual`: when main's changes reach the base.
     pub publish: Publish,
-    /// `trash=24h`: how long lost and aborted branches can be restored; a number with `s`, `m`, `h`, `d` or
-    /// `w`, and 0 keeps none.
+    /// `trash=24h`: how long lost and aborted branches can be restored; a number with `s`, `m`,
+    /// `h`, `d` or `w`, and 0 keeps none.
     pub trash: Duration,
     /// `show_ctl`: the reserved files are listed.
     pub show_ctl: bool,
@@ -106,9 +107,26 @@ pub enum OptionError {
 /// Options of mount(8), fstab(5) and systemd.mount(5) that say nothing to a file system. The last
 /// three are how every mount of ours is, and what mount.fuse adds of its own.
 const IGNORED: &[&str] = &[
-    "rw", "defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "users", "nousers",
-    "owner", "noowner", "group", "nogroup", "async", "silent", "loud", "default_permissions",
-    "nonempty", "big_writes",
+    "rw",
+    "defaults",
+    "auto",
+    "noauto",
+    "nofail",
+    "_netdev",
+    "user",
+    "nouser",
+    "users",
+    "nousers",
+    "owner",
+    "noowner",
+    "group",
+    "nogroup",
+    "async",
+    "silent",
+    "loud",
+    "default_permissions",
+    "nonempty",
+    "big_writes",
 ];
 
 /// Option, flag of mount(2), and whether it sets the flag or clears it.
@@ -178,7 +196,9 @@ impl MountOptions {
         if ignored || name.starts_with(b"x-") || name.starts_with(b"X-") {
             return Ok(());
         }
-        Err(OptionError::Unknown { name: OsString::from_vec(name.to_vec()) })
+        Err(OptionError::Unknown {
+            name: OsString::from_vec(name.to_vec()),
+        })
     }
 
     /// The flags for mount(2), over those that are `inherited` from the file system below.
@@ -202,12 +222,18 @@ fn ignored_with_value(option: &[u8], name: &[u8]) -> Result<(), OptionError> {
     match name {
         b"user" | b"comment" => Ok(()),
         _ if name.starts_with(b"x-") || name.starts_with(b"X-") => Ok(()),
-        _ => Err(OptionError::Unknown { name: OsString::from_vec(option.to_vec()) }),
+        _ => Err(OptionError::Unknown {
+            name: OsString::from_vec(option.to_vec()),
+        }),
     }
 }
 
 fn bad(name: &'static str, value: &[u8], expected: &'static str) -> OptionError {
-    OptionError::Value { name, value: OsString::from_vec(value.to_vec()), expected }
+    OptionError::Value {
+        name,
+        value: OsString::from_vec(value.to_vec()),
+        expected,
+    }
 }
 
 /// The options of a list, without empty ones.
@@ -215,7 +241,9 @@ fn split(list: &[u8]) -> Vec<Vec<u8>> {
     let mut options = vec![Vec::new()];
     let mut bytes = list.iter();
     while let Some(&byte) = bytes.next() {
-        let last = options.last_mut().expect("it starts with one and never shrinks");
+        let last = options
+            .last_mut()
+            .expect("it starts with one and never shrinks");
         match byte {
             b',' => options.push(Vec::new()),
             b'\\' => last.extend(bytes.next()),
@@ -250,7 +278,9 @@ fn duration(text: &[u8]) -> Option<Duration> {
         "" if digits == "0" => 1,
         _ => return None,
     };
-    Some(Duration::from_secs(digits.parse::<u64>().ok()?.checked_mul(seconds_per_unit)?))
+    Some(Duration::from_secs(
+        digits.parse::<u64>().ok()?.checked_mul(seconds_per_unit)?,
+    ))
 }
 
 #[cfg(test)]
@@ -264,9 +294,14 @@ mod tests {
 
     #[test]
     fn every_option_of_ours_is_read() {
-        let list = "policy=merge,publish=manual,trash=30m,show_ctl,store=/a\\,b,allow_other,ro,noexec";
+        let list =
+            "policy=merge,publish=manual,trash=30m,show_ctl,store=/a\\,b,allow_other,ro,noexec";
         let options = parse(list).unwrap();
-        let noexec = MountFlag { name: "noexec", flag: MountFlags::NOEXEC, set: true };
+        let noexec = MountFlag {
+            name: "noexec",
+            flag: MountFlags::NOEXEC,
+            set: true,
+        };
         let expect = MountOptions {
             policy: Policy::Merge,
             publish: Publish::Manual,
@@ -292,9 +327,18 @@ mod tests {
         for (list, expect) in [
             ("ro,shwo_ctl", "unknown mount option \"shwo_ctl\""),
             ("ro=1", "unknown mount option \"ro=1\""),
-            ("policy=last", "mount option policy=\"last\": expected first-winner or merge"),
-            ("publish", "mount option publish=\"\": expected sync, async or manual"),
-            ("trash=24", "mount option trash=\"24\": expected a time such as 90s, 30m, 24h or 7d"),
+            (
+                "policy=last",
+                "mount option policy=\"last\": expected first-winner or merge",
+            ),
+            (
+                "publish",
+                "mount option publish=\"\": expected sync, async or manual",
+            ),
+            (
+                "trash=24",
+                "mount option trash=\"24\": expected a time such as 90s, 30m, 24h or 7d",
+            ),
             ("store=", "mount option store=\"\": expected a directory"),
         ] {
             assert_eq!(parse(list).unwrap_err().to_string(), expect, "{list}");
@@ -303,15 +347,22 @@ mod tests {
 
     #[test]
     fn a_later_flag_overrides_an_earlier_one_and_what_is_inherited() {
-        let flags = parse("nosuid,suid,nodev").unwrap().mount_flags(MountFlags::NOEXEC);
+        let flags = parse("nosuid,suid,nodev")
+            .unwrap()
+            .mount_flags(MountFlags::NOEXEC);
         assert_eq!(flags, MountFlags::NODEV | MountFlags::NOEXEC);
-        let flags = parse("exec,ro").unwrap().mount_flags(MountFlags::NOEXEC | MountFlags::NODEV);
+        let flags = parse("exec,ro")
+            .unwrap()
+            .mount_flags(MountFlags::NOEXEC | MountFlags::NODEV);
         assert_eq!(flags, MountFlags::NODEV | MountFlags::RDONLY);
     }
 
     #[test]
     fn escaping_is_undone_by_splitting() {
         let path = b"/a,b\\c,";
-        assert_eq!(split(&[b"ro,".as_slice(), &escape(path)].concat()), [b"ro".to_vec(), path.to_vec()]);
+        assert_eq!(
+            split(&[b"ro,".as_slice(), &escape(path)].concat()),
+            [b"ro".to_vec(), path.to_vec()]
+        );
     }
 }

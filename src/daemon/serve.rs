@@ -1,12 +1,13 @@
 //! The daemon from start to end.
 //!
-//! Order of a start: fork (before any thread), build what is served, mount, answer INIT, serve, ask the
-//! mount for its root, tell the parent. Order of an end: the mount is gone, every request and every
-//! worker is done, [`Ops::unmounted`] publishes, the process exits and with it the store's lock goes.
+//! Order of a start: fork (before any thread), build what is served, mount, answer INIT, serve, ask
+//! the mount for its root, tell the parent. Order of an end: the mount is gone, every request and
+//! every worker is done, [`Ops::unmounted`] publishes, the process exits and with it the store's
+//! lock goes.
 //!
-//! **Signals**: TERM, INT and HUP unmount. A mount that is busy is synced, taken out of the tree and cut
-//! off, so that the process ends soon whoever holds it; what was acknowledged is in the journal.
-//! They are blocked in every thread and taken by one that waits for them.
+//! **Signals**: TERM, INT and HUP unmount. A mount that is busy is synced, taken out of the tree
+//! and cut off, so that the process ends soon whoever holds it; what was acknowledged is in the
+//! journal. They are blocked in every thread and taken by one that waits for them.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -36,10 +37,10 @@ pub struct DaemonConfig {
 
 /// Mounts what `build` makes and serves it until it is unmounted.
 ///
-/// In the background (the default) this returns as soon as the mount answers, and the daemon goes on in
-/// a child, in which `build` runs: a store that it opens is open in the daemon alone. Call it before the
-/// process has threads. With `foreground` it returns after the unmount. Either way the working directory
-/// of the process that serves becomes `/` and its umask 0, before `build` runs.
+/// In the background (the default) this returns as soon as the mount answers, and the daemon goes
+/// on in a child, in which `build` runs: a store that it opens is open in the daemon alone. Call it
+/// before the process has threads. With `foreground` it returns after the unmount. Either way the
+/// working directory of the process that serves becomes `/` and its umask 0, before `build` runs.
 ///
 /// A dead mount at the mountpoint is replaced.
 ///
@@ -94,11 +95,21 @@ where
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || end_on_signal(&signals, &site, &*ops))
-        .map_err(|source| DaemonError::Process { step: "start a thread", source })?;
+        .map_err(|source| DaemonError::Process {
+            step: "start a thread",
+            source,
+        })?;
     ready
         .ready(daemon.log.as_deref())
-        .map_err(|source| DaemonError::Process { step: "leave the terminal", source })?;
-    log::info!("{} is mounted on {}", mount.source.display(), mount.mountpoint.display());
+        .map_err(|source| DaemonError::Process {
+            step: "leave the terminal",
+            source,
+        })?;
+    log::info!(
+        "{} is mounted on {}",
+        mount.source.display(),
+        mount.mountpoint.display()
+    );
     mounted.wait()
 }
 
@@ -109,15 +120,23 @@ fn prepare_process() -> Result<SigSet, DaemonError> {
     rustix::process::chdir("/").map_err(|e| failed("change to /")(e.into()))?;
     rustix::process::umask(Mode::empty());
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
-        log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+        log::warn!(
+            "the limit of open files stays at {:?}: {error}",
+            limit.current
+        );
     }
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         signals.add(signal);
     }
-    signals.thread_block().map_err(|e| failed("block signals")(e.into()))?;
+    signals
+        .thread_block()
+        .map_err(|e| failed("block signals")(e.into()))?;
     Ok(signals)
 }
 

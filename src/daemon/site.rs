@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 
-use super::detach::{abort_connection, take_down};
+use super::detach::{abort_connection, take_down, unmount};
 use super::error::DaemonError;
 use super::mountinfo::MountTable;
 
-/// Readahead in KiB. The kernel's 128 make a sequential read of a large file one request in 32 pages.
+/// Readahead in KiB. The kernel's 128 make a sequential read of a large file one request in 32
+/// pages.
 const READAHEAD_KIB: &str = "1024";
 
 /// A mount of this process's own.
@@ -27,9 +28,13 @@ impl Site {
     pub(super) fn find(mountpoint: &Path) -> Result<Site, DaemonError> {
         let table = MountTable::read()?;
         let mount = table.top_at(mountpoint).filter(|mount| mount.is_branchfs());
-        let mount =
-            mount.ok_or_else(|| DaemonError::NotMounted { path: mountpoint.to_path_buf() })?;
-        Ok(Site { mountpoint: mountpoint.to_path_buf(), device: mount.device })
+        let mount = mount.ok_or_else(|| DaemonError::NotMounted {
+            path: mountpoint.to_path_buf(),
+        })?;
+        Ok(Site {
+            mountpoint: mountpoint.to_path_buf(),
+            device: mount.device,
+        })
     }
 
     pub(super) fn mountpoint(&self) -> &Path {
@@ -46,18 +51,21 @@ impl Site {
     }
 
     /// Whether it is what a path lookup of the mountpoint finds.
-    fn is_on_top(&self) -> bool {
+    pub(super) fn is_on_top(&self) -> bool {
         let table = MountTable::read();
-        table.is_ok_and(|t| t.top_at(&self.mountpoint).is_some_and(|m| m.device == self.device))
+        table.is_ok_and(|t| {
+            t.top_at(&self.mountpoint)
+                .is_some_and(|m| m.device == self.device)
+        })
     }
 
-    /// Unmounts; where it is busy, takes it out of the tree and cuts the connection, so that the requests
-    /// end. False where the connection could not be cut.
+    /// Unmounts; where it is busy, takes it out of the tree and cuts the connection, so that the
+    /// requests end. False where the connection could not be cut.
     pub(super) fn end(&self) -> bool {
         if !self.is_on_top() {
             return abort_connection(self.device);
         }
-        match take_down(&self.mountpoint, UnmountFlags::empty()) {
+        match unmount(&self.mountpoint, false) {
             Ok(()) => return true,
             Err(error) => log::warn!("{}; it is detached", error.chain()),
         }
@@ -72,7 +80,11 @@ impl Site {
         }
         // MNT_FORCE aborts the connection, for root.
         let forced = rustix::process::geteuid().is_root();
-        let force = if forced { UnmountFlags::FORCE } else { UnmountFlags::empty() };
+        let force = if forced {
+            UnmountFlags::FORCE
+        } else {
+            UnmountFlags::empty()
+        };
         if let Err(error) = take_down(&self.mountpoint, UnmountFlags::DETACH | force) {
             log::error!("{}", error.chain());
         }
@@ -85,7 +97,10 @@ impl Site {
         let synced = rustix::fs::open(&self.mountpoint, flags, Mode::empty())
             .and_then(|root| rustix::fs::syncfs(&root));
         if let Err(error) = synced {
-            log::warn!("mappings in {} may be lost: {error}", self.mountpoint.display());
+            log::warn!(
+                "mappings in {} may be lost: {error}",
+                self.mountpoint.display()
+            );
         }
     }
 

@@ -1,10 +1,10 @@
 //! One handler per request: decode, call [`Ops`], answer. No policy.
 //!
-//! Every call runs inside [`Shared::guard`]: a panic becomes EIO, [`Ops::panicked`] is told, and the
-//! thread goes on reading requests. What [`Ops`] leaves for later takes its reply to a worker.
+//! Every call runs inside [`Shared::guard`]: a panic becomes EIO, [`Ops::panicked`] is told, and
+//! the thread goes on reading requests. What [`Ops`] leaves for later takes its reply to a worker.
 //!
-//! **Invariant**: each request is answered once. A reply that is dropped unanswered answers EIO (fuser
-//! does that), so a panic between the call and the answer is covered too.
+//! **Invariant**: each request is answered once. A reply that is dropped unanswered answers EIO
+//! (fuser does that), so a panic between the call and the answer is covered too.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, Generation,
-    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, Generation, INodeNo,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
     RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
     ReplyXattr, Request, TimeOrNow, WriteFlags,
@@ -24,11 +24,10 @@ use fuser::{
 
 use super::convert::{attr, cred, errno, kind, node, set_time, time_from_request};
 use super::init;
+use super::reply::{send_absent, send_attr, send_empty, send_entry, send_xattr};
 use super::workers::Workers;
 use crate::vfs::metrics::{Metrics, Op};
-use crate::vfs::ops::{
-    Entry, Errno, Lookup, NodeAttr, OpResult, Ops, Outcome, SetAttr, SetTime, Sink,
-};
+use crate::vfs::ops::{Errno, Lookup, OpResult, Ops, Outcome, SetAttr, SetTime, Sink};
 
 /// The most that one copy_file_range(2) copies: the answer holds 32 bits, and the kernel caps every
 /// read and write there (`MAX_RW_COUNT`).
@@ -48,18 +47,24 @@ struct Shared<O> {
 
 impl<O: Ops> Adapter<O> {
     pub(super) fn new(ops: Arc<O>, metrics: Arc<Metrics>, workers: Workers) -> Adapter<O> {
-        Adapter { shared: Arc::new(Shared { ops, metrics }), workers }
+        Adapter {
+            shared: Arc::new(Shared { ops, metrics }),
+            workers,
+        }
     }
 
     /// Makes a call and counts it.
     fn call<T>(&self, op: Op, call: impl FnOnce(&O) -> OpResult<T>) -> OpResult<T> {
         let start = Instant::now();
         let result = self.shared.guard(op, || call(&self.shared.ops));
-        self.shared.metrics.record(op, start.elapsed(), result.is_err());
+        self.shared
+            .metrics
+            .record(op, start.elapsed(), result.is_err());
         result
     }
 
-    /// Makes a call that may leave its rest to a worker; `reply` gets the result wherever it comes from.
+    /// Makes a call that may leave its rest to a worker; `reply` gets the result wherever it comes
+    /// from.
     fn call_or_wait<T: 'static>(
         &self,
         op: Op,
@@ -80,7 +85,9 @@ impl<O: Ops> Adapter<O> {
                 return;
             }
         };
-        self.shared.metrics.record(op, start.elapsed(), result.is_err());
+        self.shared
+            .metrics
+            .record(op, start.elapsed(), result.is_err());
         reply(result);
     }
 
@@ -104,67 +111,6 @@ impl<O: Ops> Shared<O> {
             }
             Err(Errno(libc::EIO))
         })
-    }
-}
-
-fn send_entry(reply: ReplyEntry) -> impl FnOnce(OpResult<Entry>) {
-    move |result| match result {
-        Ok(entry) => {
-            let NodeAttr { attr_ttl, .. } = entry.node;
-            let generation = Generation(entry.generation);
-            reply.entry_with_ttls(&attr_ttl, &entry.entry_ttl, &attr(&entry.node), generation);
-        }
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-/// A name that is known to be absent for a while: an entry whose node is 0.
-fn send_absent(reply: ReplyEntry, ttl: Duration) {
-    if ttl.is_zero() {
-        return reply.error(fuser::Errno::ENOENT);
-    }
-    let epoch = SystemTime::UNIX_EPOCH;
-    let nothing = fuser::FileAttr {
-        ino: INodeNo(0),
-        size: 0,
-        blocks: 0,
-        atime: epoch,
-        mtime: epoch,
-        ctime: epoch,
-        crtime: epoch,
-        kind: fuser::FileType::RegularFile,
-        perm: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 0,
-        flags: 0,
-    };
-    reply.entry_with_ttls(&Duration::ZERO, &ttl, &nothing, Generation(0));
-}
-
-fn send_attr(reply: ReplyAttr, result: OpResult<NodeAttr>) {
-    match result {
-        Ok(node) => reply.attr(&node.attr_ttl, &attr(&node)),
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-fn send_empty(reply: ReplyEmpty) -> impl FnOnce(OpResult<()>) {
-    move |result| match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-/// getxattr(2) and listxattr(2): `size` 0 asks for the length alone.
-fn send_xattr(reply: ReplyXattr, size: u32, result: OpResult<Vec<u8>>) {
-    match result {
-        Ok(value) if size == 0 => reply.size(value.len() as u32),
-        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
-        Ok(value) => reply.data(&value),
-        Err(error) => reply.error(errno(error)),
     }
 }
 
@@ -198,7 +144,10 @@ impl<O: Ops> Filesystem for Adapter<O> {
 
     fn getattr(&self, req: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let cred = cred(req);
-        send_attr(reply, self.call(Op::Getattr, |ops| ops.getattr(&cred, node(ino))));
+        send_attr(
+            reply,
+            self.call(Op::Getattr, |ops| ops.getattr(&cred, node(ino))),
+        );
     }
 
     fn setattr(
@@ -229,7 +178,10 @@ impl<O: Ops> Filesystem for Adapter<O> {
             mtime: mtime.map(set_time),
             ctime: ctime.map(|time| SetTime::At(time_from_request(time))),
         };
-        send_attr(reply, self.call(Op::Setattr, |ops| ops.setattr(&cred, node(ino), &set)));
+        send_attr(
+            reply,
+            self.call(Op::Setattr, |ops| ops.setattr(&cred, node(ino), &set)),
+        );
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
@@ -292,9 +244,9 @@ impl<O: Ops> Filesystem for Adapter<O> {
         reply: ReplyEntry,
     ) {
         let (cred, name, target) = (cred(req), name.as_bytes(), target.as_os_str().as_bytes());
-        send_entry(reply)(
-            self.call(Op::Symlink, |ops| ops.symlink(&cred, node(parent), name, target)),
-        );
+        send_entry(reply)(self.call(Op::Symlink, |ops| {
+            ops.symlink(&cred, node(parent), name, target)
+        }));
     }
 
     fn rename(
@@ -325,9 +277,9 @@ impl<O: Ops> Filesystem for Adapter<O> {
         reply: ReplyEntry,
     ) {
         let (cred, name) = (cred(req), new_name.as_bytes());
-        send_entry(reply)(
-            self.call(Op::Link, |ops| ops.link(&cred, node(ino), node(new_parent), name)),
-        );
+        send_entry(reply)(self.call(Op::Link, |ops| {
+            ops.link(&cred, node(ino), node(new_parent), name)
+        }));
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -360,7 +312,9 @@ impl<O: Ops> Filesystem for Adapter<O> {
     ) {
         let mut buffer = READ_BUFFER.take();
         buffer.clear();
-        match self.call(Op::Read, |ops| ops.read(node(ino), offset, size, &mut buffer)) {
+        match self.call(Op::Read, |ops| {
+            ops.read(node(ino), offset, size, &mut buffer)
+        }) {
             Ok(()) => reply.data(&buffer),
             Err(error) => reply.error(errno(error)),
         }
@@ -456,7 +410,14 @@ impl<O: Ops> Filesystem for Adapter<O> {
         }
     }
 
-    fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, data_only: bool, reply: ReplyEmpty) {
+    fn fsyncdir(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        data_only: bool,
+        reply: ReplyEmpty,
+    ) {
         let fsync = |ops: &O| ops.fsync(node(ino), data_only);
         self.call_or_wait(Op::Fsyncdir, fsync, send_empty(reply));
     }
@@ -488,9 +449,9 @@ impl<O: Ops> Filesystem for Adapter<O> {
         reply: ReplyEmpty,
     ) {
         let (cred, name) = (cred(req), name.as_bytes());
-        send_empty(reply)(
-            self.call(Op::Setxattr, |ops| ops.setxattr(&cred, node(ino), name, value, flags)),
-        );
+        send_empty(reply)(self.call(Op::Setxattr, |ops| {
+            ops.setxattr(&cred, node(ino), name, value, flags)
+        }));
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -501,12 +462,18 @@ impl<O: Ops> Filesystem for Adapter<O> {
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         let cred = cred(req);
-        send_xattr(reply, size, self.call(Op::Listxattr, |ops| ops.listxattr(&cred, node(ino))));
+        send_xattr(
+            reply,
+            size,
+            self.call(Op::Listxattr, |ops| ops.listxattr(&cred, node(ino))),
+        );
     }
 
     fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (cred, name) = (cred(req), name.as_bytes());
-        let removed = self.call(Op::Removexattr, |ops| ops.removexattr(&cred, node(ino), name));
+        let removed = self.call(Op::Removexattr, |ops| {
+            ops.removexattr(&cred, node(ino), name)
+        });
         send_empty(reply)(removed);
     }
 

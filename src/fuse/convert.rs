@@ -1,8 +1,9 @@
 //! fuser's types from ours and back.
 //!
 //! fuser encodes a `SystemTime` before 1970 right when it answers, but decodes one wrongly: seconds
-//! -2 and nanoseconds 800,000,000, which is 1.2 s before 1970, arrive as 2.8 s before. The two numbers
-//! that the kernel sent can be read off again, which [`time_from_request`] does, so nothing is lost.
+//! -2 and nanoseconds 800,000,000, which is 1.2 s before 1970, arrive as 2.8 s before. The two
+//! numbers that the kernel sent can be read off again, which [`time_from_request`] does, so nothing
+//! is lost.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,8 +12,8 @@ use fuser::{FileAttr, FileType, INodeNo, Request, TimeOrNow};
 use crate::tree::{Kind, NodeId, Time};
 use crate::vfs::ops::{Cred, Errno, NodeAttr, SetTime};
 
-/// What stat(2) gives as the best size of an I/O. stdio takes it as the size of its buffers, and every
-/// write(2) is a round trip, so it is larger than a page.
+/// What stat(2) gives as the best size of an I/O. stdio takes it as the size of its buffers, and
+/// every write(2) is a round trip, so it is larger than a page.
 const IO_BYTES: u32 = 64 << 10;
 
 /// Our node from fuser's.
@@ -22,7 +23,11 @@ pub(super) fn node(ino: INodeNo) -> NodeId {
 
 /// Who sent `req`.
 pub(super) fn cred(req: &Request) -> Cred {
-    Cred { uid: req.uid(), gid: req.gid(), pid: req.pid() }
+    Cred {
+        uid: req.uid(),
+        gid: req.gid(),
+        pid: req.pid(),
+    }
 }
 
 /// The errno that the kernel gets.
@@ -79,10 +84,16 @@ pub(super) fn set_time(time: TimeOrNow) -> SetTime {
 /// itself.
 pub(super) fn time_from_request(time: SystemTime) -> Time {
     match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => Time { sec: after.as_secs() as i64, nsec: after.subsec_nanos() },
+        Ok(after) => Time {
+            sec: after.as_secs() as i64,
+            nsec: after.subsec_nanos(),
+        },
         Err(before) => {
             let before = before.duration();
-            Time { sec: (before.as_secs() as i64).wrapping_neg(), nsec: before.subsec_nanos() }
+            Time {
+                sec: (before.as_secs() as i64).wrapping_neg(),
+                nsec: before.subsec_nanos(),
+            }
         }
     }
 }
@@ -90,8 +101,11 @@ pub(super) fn time_from_request(time: SystemTime) -> Time {
 /// The `SystemTime` that fuser encodes as `time`; the nearest it can hold for a time beyond that.
 fn system_time(time: Time) -> SystemTime {
     let whole = Duration::from_secs(time.sec.unsigned_abs());
-    let second =
-        if time.sec < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    let second = if time.sec < 0 {
+        UNIX_EPOCH.checked_sub(whole)
+    } else {
+        UNIX_EPOCH.checked_add(whole)
+    };
     second
         .and_then(|second| second.checked_add(Duration::from_nanos(time.nsec.into())))
         .unwrap_or(UNIX_EPOCH)
@@ -112,12 +126,21 @@ mod tests {
     /// What fuser 0.18 sends for a `SystemTime` (its `time_from_system_time`).
     fn as_fuser_encodes(time: SystemTime) -> Time {
         match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => Time { sec: after.as_secs() as i64, nsec: after.subsec_nanos() },
+            Ok(after) => Time {
+                sec: after.as_secs() as i64,
+                nsec: after.subsec_nanos(),
+            },
             Err(before) => match before.duration() {
-                d if d.subsec_nanos() == 0 => Time { sec: -(d.as_secs() as i64), nsec: 0 },
+                d if d.subsec_nanos() == 0 => Time {
+                    sec: -(d.as_secs() as i64),
+                    nsec: 0,
+                },
                 d => {
                     let nsec = 1_000_000_000 - d.subsec_nanos();
-                    Time { sec: -(d.as_secs() as i64) - 1, nsec }
+                    Time {
+                        sec: -(d.as_secs() as i64) - 1,
+                        nsec,
+                    }
                 }
             },
         }
@@ -125,10 +148,23 @@ mod tests {
 
     #[test]
     fn times_on_both_sides_of_1970_pass_through_unchanged() {
-        for sec in [0, 1, -1, -2, 1_700_000_000, -86_400 * 365 * 69, 1 << 40, -(1 << 40)] {
+        for sec in [
+            0,
+            1,
+            -1,
+            -2,
+            1_700_000_000,
+            -86_400 * 365 * 69,
+            1 << 40,
+            -(1 << 40),
+        ] {
             for nsec in [0, 1, 500_000_000, 800_000_000, 999_999_999] {
                 let time = Time { sec, nsec };
-                assert_eq!(time_from_request(as_fuser_decodes(time)), time, "in: {time:?}");
+                assert_eq!(
+                    time_from_request(as_fuser_decodes(time)),
+                    time,
+                    "in: {time:?}"
+                );
                 assert_eq!(as_fuser_encodes(system_time(time)), time, "out: {time:?}");
             }
         }

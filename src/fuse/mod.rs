@@ -1,13 +1,14 @@
 //! Serving the kernel: requests become calls of [`Ops`](crate::vfs::ops::Ops), answers go back.
 //!
-//! The only layer that names fuser. It decides nothing: what a request means is in `vfs`, where a mount
-//! is made and ended is in `daemon`.
+//! The only layer that names fuser. It decides nothing: what a request means is in `vfs`, where a
+//! mount is made and ended is in `daemon`.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`session`] | a connection from its INIT to its end |
 //! | [`adapter`] | one handler per request |
 //! | [`convert`] | fuser's types from ours and back, times before 1970 included |
+//! | [`reply`] | fuser's replies from our results |
 //! | [`init`] | which features of the kernel are asked for |
 //! | [`notify`] | telling the kernel what changed |
 //! | [`workers`] | the threads that may wait |
@@ -21,12 +22,9 @@
 mod adapter;
 mod convert;
 mod init;
-//T #[cfg(test)]
-//T pub(crate) mod memory;
 mod notify;
+mod reply;
 mod session;
-//T #[cfg(test)]
-//T mod tests;
 mod workers;
 
 pub use notify::Notifier;

@@ -1,12 +1,13 @@
 //! Telling the kernel what changed: raw FUSE notifications, written to the connection.
 //!
-//! Raw, because fuser's notifier exists only once a session does and lacks INC_EPOCH. The messages are
-//! those of `include/uapi/linux/fuse.h`: a `fuse_out_header` with `unique` 0 and the code in `error`,
-//! then the body.
+//! Raw, because fuser's notifier exists only once a session does and lacks INC_EPOCH. The messages
+//! are those of `include/uapi/linux/fuse.h`: a `fuse_out_header` with `unique` 0 and the code in
+//! `error`, then the body.
 //!
 //! **Blocking**: `inval_entry` waits while a request that changes or lists the parent is in flight,
-//! `inval_inode` with data while a READ or WRITE on that inode is. So call both from threads that serve
-//! no requests, holding nothing that a handler takes, and never from inside the request waited for.
+//! `inval_inode` with data while a READ or WRITE on that inode is. So call both from threads that
+//! serve no requests, holding nothing that a handler takes, and never from inside the request
+//! waited for.
 //!
 //! Made before the mount, so that what is to be mounted can hold it: until [`Notifier::attach`] the
 //! kernel has nothing cached and every call is a no-op.
@@ -36,7 +37,11 @@ pub struct Notifier {
 impl Notifier {
     /// One that has no connection yet.
     pub fn new(metrics: Arc<Metrics>) -> Notifier {
-        Notifier { device: OnceLock::new(), has_epochs: AtomicBool::new(false), metrics }
+        Notifier {
+            device: OnceLock::new(),
+            has_epochs: AtomicBool::new(false),
+            metrics,
+        }
     }
 
     /// Sends to `device` from now on, and finds out whether the kernel knows epochs.
@@ -44,7 +49,9 @@ impl Notifier {
     /// # Panics
     /// When it has a connection already.
     pub(super) fn attach(&self, device: File) {
-        self.device.set(device).expect("a notifier serves one connection");
+        self.device
+            .set(device)
+            .expect("a notifier serves one connection");
         let probe = self.send(NOTIFY_INC_EPOCH, &[]);
         self.has_epochs.store(probe.is_ok(), Relaxed);
         if let Err(error) = probe {
@@ -53,7 +60,9 @@ impl Notifier {
     }
 
     fn send(&self, code: i32, body: &[&[u8]]) -> io::Result<()> {
-        let Some(mut device) = self.device.get() else { return Ok(()) };
+        let Some(mut device) = self.device.get() else {
+            return Ok(());
+        };
         let len = 16 + body.iter().map(|part| part.len()).sum::<usize>();
         let mut header = [0; 16];
         header[..4].copy_from_slice(&(len as u32).to_ne_bytes());

@@ -1,10 +1,11 @@
 //! A connection from its INIT to its end.
 //!
-//! The mount is made by `daemon`, with its own mount(2): fuser's would drop the subtype, split a source
-//! at a comma, and might unmount a newer mount at the same place. So a session here never unmounts.
+//! The mount is made by `daemon`, with its own mount(2): fuser's would drop the subtype, split a
+//! source at a comma, and might unmount a newer mount at the same place. So a session here never
+//! unmounts.
 //!
-//! **Threads**: `threads` of fuser's loops read the same descriptor. One each, by FUSE_DEV_IOC_CLONE,
-//! is off: see [`SessionConfig::clone_fd`].
+//! **Threads**: `threads` of fuser's loops read the same descriptor. One each, by
+//! FUSE_DEV_IOC_CLONE, is off: see [`SessionConfig::clone_fd`].
 
 use std::fs::File;
 use std::io;
@@ -30,10 +31,14 @@ pub struct SessionConfig {
 }
 
 impl Default for SessionConfig {
-    /// A thread per processor, from 2 (so that one may wait for the other's request to be answered) to 8.
+    /// A thread per processor, from 2 (so that one may wait for the other's request to be answered)
+    /// to 8.
     fn default() -> SessionConfig {
         let cpus = thread::available_parallelism().map_or(2, |n| n.get());
-        SessionConfig { threads: cpus.clamp(2, 8), clone_fd: false }
+        SessionConfig {
+            threads: cpus.clamp(2, 8),
+            clone_fd: false,
+        }
     }
 }
 
@@ -65,8 +70,8 @@ pub enum Error {
 pub enum End {
     /// The file system was unmounted.
     Unmounted,
-    /// The connection was cut (umount -f, `/sys/fs/fuse/connections/N/abort`); the mount may still be
-    /// there, dead.
+    /// The connection was cut (umount -f, `/sys/fs/fuse/connections/N/abort`); the mount may still
+    /// be there, dead.
     Aborted,
 }
 
@@ -77,8 +82,8 @@ pub struct Connection<O: Ops> {
 }
 
 impl<O: Ops> Connection<O> {
-    /// Waits for INIT on `device` (an open `/dev/fuse` that belongs to a mount), answers it, and attaches
-    /// `notifier`.
+    /// Waits for INIT on `device` (an open `/dev/fuse` that belongs to a mount), answers it, and
+    /// attaches `notifier`.
     pub fn open(
         device: OwnedFd,
         ops: Arc<O>,
@@ -86,7 +91,9 @@ impl<O: Ops> Connection<O> {
         notifier: &Notifier,
         config: SessionConfig,
     ) -> Result<Connection<O>, Error> {
-        let second = device.try_clone().map_err(|source| Error::Duplicate { source })?;
+        let second = device
+            .try_clone()
+            .map_err(|source| Error::Duplicate { source })?;
         let workers = Workers::default();
         let adapter = Adapter::new(ops, metrics, workers.clone());
         let mut fuser_config = fuser::Config::default();

@@ -1,9 +1,10 @@
 //! The threads that run what may wait, so that those which read requests never do.
 //!
-//! A job gets an idle thread, or else a new one: there is no fixed number of them. A job may wait for
-//! the kernel, and the kernel for the answer of another job (an invalidation waits for the write in
-//! flight on the same inode), so a full pool could wait for its own queue. What bounds the number is
-//! that a caller is blocked behind every job. Only where a thread cannot be had does a job queue.
+//! A job gets an idle thread, or else a new one: there is no fixed number of them. A job may wait
+//! for the kernel, and the kernel for the answer of another job (an invalidation waits for the
+//! write in flight on the same inode), so a full pool could wait for its own queue. What bounds the
+//! number is that a caller is blocked behind every job. Only where a thread cannot be had does a
+//! job queue.
 //!
 //! Threads that find nothing to do for [`IDLE`] end.
 
@@ -54,7 +55,10 @@ impl Workers {
             return;
         }
         let shared = Arc::clone(&self.0);
-        match thread::Builder::new().name("worker".into()).spawn(move || shared.work()) {
+        match thread::Builder::new()
+            .name("worker".into())
+            .spawn(move || shared.work())
+        {
             Ok(_) => state.threads += 1,
             Err(error) if state.threads > 0 => log::warn!("no thread for a waiting job: {error}"),
             Err(error) => {

@@ -1,7 +1,7 @@
 //! Forking, and letting go of descriptors that a caller left open.
 //!
-//! Both break promises that Rust makes to the rest of a process, so both are for the first moments of
-//! `main`, while one thread runs and nothing of ours is open.
+//! Both break promises that Rust makes to the rest of a process, so both are for the first moments
+//! of `main`, while one thread runs and nothing of ours is open.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -25,7 +25,9 @@ pub fn fork() -> io::Result<Forked> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Forked::Child),
-        pid => Ok(Forked::Parent(Pid::from_raw(pid).expect("fork(2) gives a child a number"))),
+        pid => Ok(Forked::Parent(
+            Pid::from_raw(pid).expect("fork(2) gives a child a number"),
+        )),
     }
 }
 

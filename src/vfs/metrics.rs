@@ -7,8 +7,8 @@ use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Latency classes: class `i` holds what took less than `2^(i + 10)` ns (1 us, 2 us, ... 8.6 s); the
-/// last holds the rest.
+/// Latency classes: class `i` holds what took less than `2^(i + 10)` ns (1 us, 2 us, ... 8.6 s);
+/// the last holds the rest.
 pub const LATENCY_CLASSES: usize = 25;
 
 macro_rules! ops {
@@ -100,7 +100,9 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics { ops: Op::ALL.iter().map(|_| Counters::default()).collect() }
+        Metrics {
+            ops: Op::ALL.iter().map(|_| Counters::default()).collect(),
+        }
     }
 }
 
@@ -118,13 +120,21 @@ impl Metrics {
 
     /// How often `op` was answered.
     pub fn count(&self, op: Op) -> u64 {
-        self.ops[op as usize].classes.iter().map(|c| c.load(Relaxed)).sum()
+        self.ops[op as usize]
+            .classes
+            .iter()
+            .map(|c| c.load(Relaxed))
+            .sum()
     }
 
     /// How many requests were answered; notifications are not requests.
     pub fn requests(&self) -> u64 {
         let notifications = [Op::InvalEntry, Op::InvalInode, Op::NewEpoch];
-        Op::ALL.iter().filter(|op| !notifications.contains(op)).map(|&op| self.count(op)).sum()
+        Op::ALL
+            .iter()
+            .filter(|op| !notifications.contains(op))
+            .map(|&op| self.count(op))
+            .sum()
     }
 
     /// Everything that is known of `op`.
@@ -147,13 +157,19 @@ impl Metrics {
         let seen: Vec<(Op, Counts)> = (Op::ALL.iter().map(|&op| (op, self.get(op))))
             .filter(|(_, counts)| counts.count > 0)
             .collect();
-        writeln!(out, "# HELP branchfs_request_errors_total Requests answered with an errno.")?;
+        writeln!(
+            out,
+            "# HELP branchfs_request_errors_total Requests answered with an errno."
+        )?;
         writeln!(out, "# TYPE branchfs_request_errors_total counter")?;
         for (op, counts) in &seen {
             let (op, errors) = (op.name(), counts.errors);
             writeln!(out, "branchfs_request_errors_total{{op=\"{op}\"}} {errors}")?;
         }
-        writeln!(out, "# HELP branchfs_request_seconds Time from request to answer.")?;
+        writeln!(
+            out,
+            "# HELP branchfs_request_seconds Time from request to answer."
+        )?;
         writeln!(out, "# TYPE branchfs_request_seconds histogram")?;
         for (op, counts) in &seen {
             write_histogram(out, op.name(), counts)?;
@@ -170,8 +186,16 @@ fn write_histogram(out: &mut String, op: &str, counts: &Counts) -> fmt::Result {
         let bound = Duration::from_nanos(1 << (i + 10)).as_secs_f64();
         writeln!(out, "{name}_bucket{{op=\"{op}\",le=\"{bound}\"}} {sum}")?;
     }
-    writeln!(out, "{name}_bucket{{op=\"{op}\",le=\"+Inf\"}} {}", counts.count)?;
-    writeln!(out, "{name}_sum{{op=\"{op}\"}} {}", counts.total.as_secs_f64())?;
+    writeln!(
+        out,
+        "{name}_bucket{{op=\"{op}\",le=\"+Inf\"}} {}",
+        counts.count
+    )?;
+    writeln!(
+        out,
+        "{name}_sum{{op=\"{op}\"}} {}",
+        counts.total.as_secs_f64()
+    )?;
     writeln!(out, "{name}_count{{op=\"{op}\"}} {}", counts.count)
 }
 
@@ -208,8 +232,14 @@ mod tests {
             "branchfs_request_seconds_bucket{op=\"read\",le=\"0.000004096\"} 2",
             "branchfs_request_seconds_count{op=\"read\"} 2",
         ] {
-            assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
+            assert!(
+                text.lines().any(|l| l == line),
+                "no line {line:?} in\n{text}"
+            );
         }
-        assert!(!text.contains("write"), "an operation that never occurred shows:\n{text}");
+        assert!(
+            !text.contains("write"),
+            "an operation that never occurred shows:\n{text}"
+        );
     }
 }
