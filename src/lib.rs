@@ -23,4 +23,8 @@
 //! | [`client`] | finding a workspace and driving it by file operations |
 //! | [`cli`] | arguments (clap), output for people |
 
+pub mod daemon;
+pub mod fuse;
+pub mod sys;
 pub mod tree;
+pub mod vfs;

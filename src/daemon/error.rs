@@ -1,0 +1,145 @@
+//! Why a mount could not be made, served or ended.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::holders::Holder;
+use crate::fuse;
+
+/// Why a mount could not be made, served or ended.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// `/dev/fuse` cannot be opened.
+    #[error("cannot open /dev/fuse (is the fuse module loaded, and may this user open it?)")]
+    Device {
+        /// The cause.
+        source: io::Error,
+    },
+    /// mount(2) refused.
+    #[error("cannot mount on {}", mountpoint.display())]
+    Mount {
+        /// Where.
+        mountpoint: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Mounting without root needs a program that is not there.
+    #[error("fusermount3 is needed to mount without root: apt install fuse3")]
+    NoFusermount {
+        /// The cause.
+        source: io::Error,
+    },
+    /// fusermount3 refused.
+    #[error("{said}")]
+    Fusermount {
+        /// What it wrote to stderr.
+        said: String,
+    },
+    /// fusermount3 ended without handing over the descriptor of the mount.
+    #[error("fusermount3 did not hand over the mount")]
+    NoDescriptor {
+        /// The cause, where there is one.
+        source: io::Error,
+    },
+    /// A path cannot be made absolute.
+    #[error("{}", path.display())]
+    Path {
+        /// Which.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// `/proc/self/mountinfo` cannot be read.
+    #[error("cannot read /proc/self/mountinfo")]
+    MountInfo {
+        /// The cause.
+        source: io::Error,
+    },
+    /// There is no branchfs mount where one was to be ended.
+    #[error("{} is not a branchfs mount", path.display())]
+    NotMounted {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A mount is in use.
+    #[error("{} is busy: {}", path.display(), list(holders))]
+    Busy {
+        /// Where.
+        path: PathBuf,
+        /// By whom, as far as it can be seen.
+        holders: Vec<Holder>,
+    },
+    /// umount2(2) refused.
+    #[error("cannot unmount {}", path.display())]
+    Unmount {
+        /// Where.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file system to be served could not be made ready.
+    #[error("{said}")]
+    Build {
+        /// Its own error.
+        said: String,
+    },
+    /// The mount was made but does not answer.
+    #[error("{} does not answer", mountpoint.display())]
+    NoAnswer {
+        /// Where.
+        mountpoint: PathBuf,
+        /// What stat(2) said.
+        source: io::Error,
+    },
+    /// A step of becoming a daemon failed.
+    #[error("cannot {step}")]
+    Process {
+        /// What was tried.
+        step: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The daemon reported an error before its mount answered.
+    #[error("{said}")]
+    Daemon {
+        /// The error as the daemon wrote it.
+        said: String,
+    },
+    /// The daemon ended before its mount answered, without a word.
+    #[error("the daemon died before the mount answered (wait status {status:#x})")]
+    DaemonDied {
+        /// As waitpid(2) gives it.
+        status: i32,
+    },
+    /// The FUSE connection.
+    #[error(transparent)]
+    Fuse(#[from] fuse::Error),
+}
+
+impl DaemonError {
+    /// The error with its causes, in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        text
+    }
+}
+
+fn list(holders: &[Holder]) -> String {
+    if holders.is_empty() {
+        return "in use by a process that this user cannot see".into();
+    }
+    let shown: Vec<String> = holders.iter().take(10).map(Holder::to_string).collect();
+    let more = match holders.len() - shown.len() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    format!("held by {}{more}", shown.join(", "))
+}

@@ -1,0 +1,49 @@
+//! Mounting and unmounting, and the life of the process that serves a mount.
+//!
+//! Knows mount(2), fusermount3, mountinfo, signals and processes; knows nothing of branches: what
+//! is served comes in as an [`Ops`](crate::vfs::ops::Ops).
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | [`options`] | what `-o` says |
+//! | [`attach`] | making the mount, by mount(2) or fusermount3 |
+//! | [`detach`] | ending it, dead mounts included |
+//! | [`holders`] | who keeps a mount busy |
+//! | [`mountinfo`] | which mounts there are |
+//! | [`background`] | fork, and telling the parent when the mount answers |
+//! | [`serve`](mod@serve) | the daemon from start to end, signals included |
+//! | [`mounted`] | a mount served by threads of this process |
+//! | [`site`] | which mount is ours, and ending that one only |
+//!
+//! # Who may use a mount
+//!
+//! `allow_other` is on for a mount that root makes: everybody keeps the access to an in-place mount
+//! that they had to the directory below, since the kernel checks the same owners, modes and ACLs
+//! (default_permissions is always on). FUSE's reason to be stricter, a server that spies on or
+//! stalls other users' processes, does not hold of root. Without root it is off unless asked for,
+//! which fusermount3 allows only with `user_allow_other` in /etc/fuse.conf.
+//!
+//! For the same reason a root mount is nosuid, nodev or noexec where the file system of its base
+//! is, unless the options say otherwise.
+
+mod attach;
+mod background;
+mod detach;
+mod error;
+mod holders;
+mod mounted;
+mod mountinfo;
+mod options;
+mod serve;
+mod site;
+#[cfg(test)]
+mod tests;
+
+pub use attach::remount;
+pub use detach::{ProcessWatch, clear_dead_mount, unmount};
+pub use error::DaemonError;
+pub use holders::Holder;
+pub use mounted::{Kernel, MountConfig, Mounted};
+pub use mountinfo::{Mount, MountTable};
+pub use options::{MountFlag, MountOptions, OptionError, Policy, Publish};
+pub use serve::{DaemonConfig, serve};

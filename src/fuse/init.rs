@@ -1,0 +1,68 @@
+//! Which features of the kernel are asked for at INIT.
+//!
+//! Not asked for, and why:
+//! - the writeback cache: a control write must report its errno, and a fork must contain every
+//!   write that returned;
+//! - POSIX_LOCKS, FLOCK_LOCKS: the kernel's own locks per inode are right for a file system that has
+//!   one mount, and a lock that waits here would hold a server thread;
+//! - ATOMIC_O_TRUNC: it rides on OPEN, which is never sent;
+//! - SPLICE_*: fuser copies;
+//! - SETXATTR_EXT (fuser panics on it), SECURITY_CTX, CREATE_SUPP_GROUP, ALLOW_IDMAP, HAS_RESEND,
+//!   OVER_IO_URING, REQUEST_TIMEOUT, SUBMOUNTS: fuser accepts them and does not serve them.
+
+use fuser::{InitFlags, KernelConfig};
+
+/// Largest WRITE, and with MAX_PAGES largest READ, in bytes.
+const MAX_WRITE_BYTES: u32 = 1 << 20;
+
+/// Requests that nobody waits for (readahead, write-back of mappings) which may be under way at
+/// once.
+const MAX_BACKGROUND: u16 = 256;
+
+/// What makes the mount fast or convenient where the kernel has it.
+const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
+    .union(InitFlags::FUSE_BIG_WRITES)
+    .union(InitFlags::FUSE_ASYNC_DIO)
+    .union(InitFlags::FUSE_PARALLEL_DIROPS)
+    .union(InitFlags::FUSE_DO_READDIRPLUS)
+    .union(InitFlags::FUSE_READDIRPLUS_AUTO)
+    .union(InitFlags::FUSE_CACHE_SYMLINKS)
+    .union(InitFlags::FUSE_MAX_PAGES)
+    .union(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP)
+    // A read after an abort says ECONNABORTED, so an abort can be told from an unmount.
+    .union(InitFlags::FUSE_ABORT_ERROR)
+    // Without it every write(2) is preceded by GETXATTR security.capability. `Ops` strips the bits.
+    .union(InitFlags::FUSE_HANDLE_KILLPRIV_V2);
+
+/// What the mount is wrong without.
+const NEEDED: InitFlags = InitFlags::FUSE_NO_OPEN_SUPPORT
+    .union(InitFlags::FUSE_NO_OPENDIR_SUPPORT)
+    // A control file's new text is seen because its mtime moved.
+    .union(InitFlags::FUSE_AUTO_INVAL_DATA)
+    // The kernel checks permissions by ACLs too. `Ops` keeps mode and ACL in step, and since a
+    // default ACL takes the place of the umask it needs the mode before the umask.
+    .union(InitFlags::FUSE_POSIX_ACL)
+    .union(InitFlags::FUSE_DONT_MASK);
+
+/// Asks for what the kernel offers of these.
+pub(super) fn negotiate(config: &mut KernelConfig) {
+    let offered = config.capabilities();
+    let asked = (WANTED | NEEDED) & offered;
+    config
+        .add_capabilities(asked)
+        .expect("only what is offered is asked for");
+    for (name, _) in (NEEDED - offered).iter_names() {
+        log::warn!("this kernel lacks {name}: some files may show as they were");
+    }
+    for (name, _) in (WANTED - offered).iter_names() {
+        log::info!("this kernel lacks {name}");
+    }
+    config
+        .set_max_write(MAX_WRITE_BYTES)
+        .expect("fuser takes up to 16 MiB");
+    config
+        .set_max_background(MAX_BACKGROUND)
+        .expect("it is not zero");
+    let abi = config.kernel_abi();
+    log::debug!("FUSE {}.{}, features {asked:?}", abi.0, abi.1);
+}
