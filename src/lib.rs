@@ -23,4 +23,7 @@
 //! | [`client`] | finding a workspace and driving it by file operations |
 //! | [`cli`] | arguments (clap), output for people |
 
+pub mod cli;
+pub mod client;
+pub mod proto;
 pub mod tree;
