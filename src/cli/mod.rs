@@ -15,7 +15,7 @@
 //!
 //! **Invariants**: results go to stdout, errors and hints to stderr; colour only where stderr or
 //! stdout is a terminal and NO_COLOR is unset or empty; bytes of names reach a terminal only quoted
-//! (`proto::display`), except for paths that scripts take ([`Session::path`]).
+//! (`proto::display`), except for paths that scripts take (`Session::path`).
 
 mod abort;
 mod arguments;
