@@ -26,5 +26,8 @@
 pub mod daemon;
 pub mod fuse;
 pub mod sys;
+pub mod cli;
+pub mod client;
+pub mod proto;
 pub mod tree;
 pub mod vfs;

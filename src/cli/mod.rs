@@ -1,0 +1,144 @@
+//! The command line: arguments, output for people, exit codes.
+//!
+//! Owns the only definition of the commands (it feeds the parser and the help) and everything that
+//! is written to the terminal; nothing outside names clap. It must not know how a verb is done:
+//! what concerns a mounted workspace is `client`, what makes or checks one is a call in `mount`,
+//! `umount`, `gc` and `fsck`.
+//!
+//! | exit code | meaning |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | failed |
+//! | 2 | the command line is wrong |
+//! | 3 | conflict, or another branch was first |
+//! | 4 | a check found damage |
+//!
+//! **Invariants**: results go to stdout, errors and hints to stderr; colour only where stderr or
+//! stdout is a terminal and NO_COLOR is unset or empty; bytes of names reach a terminal only quoted
+//! (`proto::display`), except for paths that scripts take (`Session::path`).
+
+mod abort;
+mod arguments;
+mod commit;
+mod diff;
+mod error;
+mod fork;
+mod fsck;
+mod gc;
+mod invocation;
+mod limits;
+mod list;
+mod log;
+mod mount;
+mod mount_helper;
+mod note;
+mod output;
+mod patch;
+mod publish;
+mod rename;
+mod restore;
+mod status;
+mod tree;
+mod umount;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use error::{CliError, Exit};
+pub use output::Session;
+
+/// The arguments of `branchfs`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "branchfs",
+    version,
+    about = "Copy-on-write branches for any directory",
+    after_help = AFTER_HELP,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Branches are named from main on (fix-a, fix-a/sub), or from where you stand (., ./sub).
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflict or another branch was first,
+4 a check found damage.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Mount(mount::Args),
+    Umount(umount::Args),
+    Fork(fork::Args),
+    List(list::Args),
+    Tree(tree::Args),
+    Status(status::Args),
+    Diff(diff::Args),
+    Patch(patch::Args),
+    Commit(commit::Args),
+    Abort(abort::Args),
+    Restore(restore::Args),
+    Rename(rename::Args),
+    Log(log::Args),
+    Limits(limits::Args),
+    Note(note::Args),
+    Publish(publish::Args),
+    Gc(gc::Args),
+    Fsck(fsck::Args),
+}
+
+impl Verb {
+    fn run(self, session: &mut Session<'_>) -> Result<Exit, CliError> {
+        match self {
+            Verb::Mount(args) => mount::run(&args, session),
+            Verb::Umount(args) => umount::run(&args, session),
+            Verb::Fork(args) => fork::run(&args, session),
+            Verb::List(args) => list::run(&args, session),
+            Verb::Tree(args) => tree::run(&args, session),
+            Verb::Status(args) => status::run(&args, session),
+            Verb::Diff(args) => diff::run(&args, session),
+            Verb::Patch(args) => patch::run(&args, session),
+            Verb::Commit(args) => commit::run(&args, session),
+            Verb::Abort(args) => abort::run(&args, session),
+            Verb::Restore(args) => restore::run(&args, session),
+            Verb::Rename(args) => rename::run(&args, session),
+            Verb::Log(args) => log::run(&args, session),
+            Verb::Limits(args) => limits::run(&args, session),
+            Verb::Note(args) => note::run(&args, session),
+            Verb::Publish(args) => publish::run(&args, session),
+            Verb::Gc(args) => gc::run(&args, session),
+            Verb::Fsck(args) => fsck::run(&args, session),
+        }
+    }
+}
+
+/// Runs the process's own command line.
+pub fn run() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(output::with_process_session(|session| {
+        run_with(&arguments, session)
+    }))
+}
+
+/// Runs a command line; the answer is the process's exit code.
+pub fn run_with(arguments: &[OsString], session: &mut Session<'_>) -> u8 {
+    if let Some(arguments) = invocation::mount_helper(arguments) {
+        return mount_helper::run(&arguments, session);
+    }
+    let result = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli.command.run(session),
+        Err(error) => session.usage(&error),
+    };
+    match result {
+        Ok(exit) => exit as u8,
+        Err(error) => session.fail(&error) as u8,
+    }
+}
+
+#[cfg(test)]
+mod tests;
