@@ -4,7 +4,9 @@
 //! these types. A [`View`] is a persistent map, so cloning one is O(1) and shares its structure.
 
 mod attr;
+mod hash;
 mod id;
 
 pub use attr::{Attr, Kind, Time};
+pub use hash::name_hash;
 pub use id::{BranchId, FileId, NodeId};
