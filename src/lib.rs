@@ -29,5 +29,7 @@ pub mod sys;
 pub mod cli;
 pub mod client;
 pub mod proto;
+pub mod base;
+pub mod sys;
 pub mod tree;
 pub mod vfs;

@@ -5,12 +5,14 @@
 
 mod attr;
 mod extent;
+mod hash;
 mod id;
 mod inode;
 mod view;
 
 pub use attr::{Attr, Kind, Time};
 pub use extent::{Extent, ExtentMap, Origin, Piece, Source};
+pub use hash::name_hash;
 pub use id::{BranchId, FileId, NodeId};
 pub use inode::{Content, Inode, Xattrs};
 pub use view::{Change, Dentry, DentryKey, DentryRef, Name, View};

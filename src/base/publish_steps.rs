@@ -1,0 +1,373 @@
+//! Publishing: one step at a time, each of which can be met half done.
+//!
+//! Every step names the inodes that it deals with, so whether it was done is seen by looking where
+//! they are. `resume` is set when a plan is taken up again: only then is what looks done accepted as
+//! done; otherwise it means that somebody changed the base, and the step is refused.
+//!
+//! **Progress**: after each step the length of `stage/<id>/done` becomes the number of steps done.
+//! That is a change of metadata like the steps themselves, so a filesystem that replays its metadata
+//! in order (ext4, xfs) knows after a power loss at most one step more than it says. For those that
+//! persist a renamed directory early (btrfs may), [`Executor::first_undone`] also looks for later
+//! steps that left an unmistakable trace.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::sys::beneath::open_beneath;
+use crate::sys::inode;
+use crate::sys::rename::{At, exchange, rename_noreplace};
+use crate::tree::Kind;
+
+use super::event::{Area, OldName};
+use super::path::{is_within, split};
+use super::plan::{AttrSet, Sealed, Step};
+use super::publish_stage::{DONE, set_attrs, slot_name};
+use super::reach::{Raw, stat_at, walk_error};
+use super::{Base, BaseError};
+
+/// A name in one of the directories that a step deals with.
+#[derive(Clone, Copy)]
+enum Spot<'s> {
+    Base(&'s [u8]),
+    Slot(u32),
+    Kept(u32),
+}
+
+/// A spot with its directory open.
+struct Place {
+    dir: Arc<OwnedFd>,
+    name: Vec<u8>,
+}
+
+impl Place {
+    fn at(&self) -> At<'_> {
+        At { dir: self.dir.as_fd(), name: &self.name }
+    }
+
+    /// The inode that is here.
+    fn ino(&self) -> Result<Option<u64>, Errno> {
+        match stat_at(&self.dir, &self.name) {
+            Ok(raw) => Ok(Some(raw.ident.ino)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn hold(&self) -> Result<(OwnedFd, Raw), Errno> {
+        let fd = open_beneath(self.dir.as_fd(), &self.name, OFlags::PATH)?;
+        let raw = stat_at(&fd, b"")?;
+        Ok((fd, raw))
+    }
+}
+
+/// Carries out the steps of one plan.
+pub(super) struct Executor<'a> {
+    base: &'a Base,
+    sealed: &'a Sealed,
+    stage: Arc<OwnedFd>,
+    done: OwnedFd,
+    resume: bool,
+    /// The directory that was used last: the steps of a plan come sorted by directory.
+    last_dir: Option<(Vec<u8>, Arc<OwnedFd>)>,
+}
+
+/// A directory that was made writable for a moment.
+struct Loosened {
+    fd: OwnedFd,
+    mode: u32,
+}
+
+impl<'a> Executor<'a> {
+    pub(super) fn open(base: &'a Base, sealed: &'a Sealed, resume: bool) -> Result<Self, BaseError> {
+        let stage = Arc::new(base.open_stage(sealed.plan.id)?);
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let done = rustix::fs::openat(&stage, DONE, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| BaseError::io(b"<stage>", "open the progress in", errno))?;
+        Ok(Executor { base, sealed, stage, done, resume, last_dir: None })
+    }
+
+    /// The plan.
+    pub(super) fn sealed(&self) -> &'a Sealed {
+        self.sealed
+    }
+
+    /// The first step that is not known to be done.
+    pub(super) fn first_undone(&mut self) -> Result<usize, BaseError> {
+        let steps = &self.sealed.plan.steps;
+        let marked = stat_at(&self.done, b"")
+            .map_err(|errno| BaseError::io(b"<stage>", "read the progress in", errno))?;
+        let marked = steps.len().min(marked.attr.size as usize);
+        for (index, step) in steps.iter().enumerate().skip(marked).rev() {
+            if self.left_a_trace(step)? {
+                return Ok(index + 1);
+            }
+        }
+        Ok(marked)
+    }
+
+    /// Whether a step was done, going by what only that step can have done.
+    fn left_a_trace(&mut self, step: &Step) -> Result<bool, BaseError> {
+        let (slot, kept) = match step {
+            Step::Evict { ino, keep, .. } => (None, Some((*keep, *ino))),
+            Step::Exchange { slot, keep, ino_old, .. } => (Some(*slot), Some((*keep, *ino_old))),
+            Step::Place { slot, .. } => (Some(*slot), None),
+            _ => return Ok(false),
+        };
+        let mut look = || {
+            let slot_gone = match slot {
+                Some(slot) => self.place(Spot::Slot(slot))?.ino()?.is_none(),
+                None => true,
+            };
+            let is_kept = match kept {
+                Some((keep, ino)) => self.place(Spot::Kept(keep))?.ino()? == Some(ino),
+                None => true,
+            };
+            Ok(slot_gone && is_kept)
+        };
+        look().map_err(|errno: Errno| BaseError::io(b"<stage>", "look at", errno))
+    }
+
+    /// Notes that `count` steps are done.
+    pub(super) fn mark(&self, count: usize) -> Result<(), BaseError> {
+        rustix::fs::ftruncate(&self.done, count as u64)
+            .map_err(|errno| BaseError::io(b"<stage>", "note the progress in", errno))
+    }
+
+    fn place(&mut self, spot: Spot<'_>) -> Result<Place, Errno> {
+        match spot {
+            Spot::Slot(slot) => Ok(Place { dir: self.stage.clone(), name: slot_name(slot) }),
+            Spot::Kept(keep) => {
+                let name = OldName { plan: self.sealed.plan.id, keep }.bytes();
+                Ok(Place { dir: self.base.reach.area(Area::Old).clone(), name })
+            }
+            Spot::Base(path) => {
+                let root = self.base.reach.area(Area::Root);
+                let Some((dir, name)) = split(path).filter(|(dir, _)| !dir.is_empty()) else {
+                    return Ok(Place { dir: root.clone(), name: path.to_vec() });
+                };
+                let fd = match &self.last_dir {
+                    Some((path, fd)) if path == dir => fd.clone(),
+                    _ => {
+                        let flags = OFlags::PATH | OFlags::DIRECTORY;
+                        let fd = Arc::new(open_beneath(root.as_fd(), dir, flags)?);
+                        self.last_dir = Some((dir.to_vec(), fd.clone()));
+                        fd
+                    }
+                };
+                Ok(Place { dir: fd, name: name.to_vec() })
+            }
+        }
+    }
+
+    /// Forgets the open directory if it is not at its path any more.
+    fn moved(&mut self, path: &[u8]) {
+        self.last_dir.take_if(|(dir, _)| is_within(dir, path));
+    }
+
+    /// Carries out one step; with `resume`, whatever of it is left to do.
+    pub(super) fn execute(&mut self, step: &Step) -> Result<(), BaseError> {
+        match step {
+            Step::Evict { path, ino, keep } => {
+                self.relocate(Spot::Base(path), Spot::Kept(*keep), *ino, path)
+            }
+            Step::Park { path, ino, slot } => {
+                self.relocate(Spot::Base(path), Spot::Slot(*slot), *ino, path)
+            }
+            Step::Unpark { slot, path, ino, .. } | Step::Place { slot, ino, path, .. } => {
+                self.relocate(Spot::Slot(*slot), Spot::Base(path), *ino, path)
+            }
+            Step::Move { from, to, ino, .. } => {
+                self.relocate(Spot::Base(from), Spot::Base(to), *ino, from)
+            }
+            Step::Exchange { slot, ino_new, path, ino_old, keep, .. } => {
+                self.replace(*slot, *ino_new, path, *ino_old, *keep)
+            }
+            Step::Link { from, to, ino, .. } => self.link(from, to, *ino),
+            Step::SetAttr { path, ino, set, .. } => self.set_attr(path, *ino, set),
+            Step::Times { path, atime, mtime, .. } => {
+                let mut set = || {
+                    let (fd, _) = self.place(Spot::Base(path))?.hold()?;
+                    let times = ((atime.sec, atime.nsec), (mtime.sec, mtime.nsec));
+                    inode::set_times(fd.as_fd(), times.0, times.1)
+                };
+                set().map_err(|errno| walk_error(path, "set times of", errno))
+            }
+        }
+    }
+
+    fn relocate(
+        &mut self,
+        from: Spot<'_>,
+        to: Spot<'_>,
+        ino: u64,
+        path: &[u8],
+    ) -> Result<(), BaseError> {
+        for spot in [from, to] {
+            if let Spot::Base(path) = spot {
+                self.moved(path);
+            }
+        }
+        let mut relocate = || {
+            let target = self.place(to)?;
+            if self.resume && target.ino()? == Some(ino) {
+                return Ok(true);
+            }
+            let source = match self.place(from) {
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
+                other => other?,
+            };
+            if source.ino()? != Some(ino) {
+                return Ok(false);
+            }
+            with_access(&[&source, &target], || rename_noreplace(source.at(), target.at()))?;
+            Ok(true)
+        };
+        expect_done(relocate(), path, "rename")
+    }
+
+    fn replace(
+        &mut self,
+        slot: u32,
+        new: u64,
+        path: &[u8],
+        old: u64,
+        keep: u32,
+    ) -> Result<(), BaseError> {
+        self.moved(path);
+        let mut replace = || {
+            let slot = self.place(Spot::Slot(slot))?;
+            let kept = self.place(Spot::Kept(keep))?;
+            let place = self.place(Spot::Base(path))?;
+            let keep_old = || with_access(&[&slot], || rename_noreplace(slot.at(), kept.at()));
+            let (in_slot, in_place) = (slot.ino()?, place.ino()?);
+            if self.resume {
+                let is_kept = kept.ino()? == Some(old);
+                match (in_slot, in_place, is_kept) {
+                    (None, Some(ino), true) if ino == new => return Ok(true),
+                    (Some(ino), Some(there), false) if (ino, there) == (old, new) => {
+                        return keep_old().map(|()| true);
+                    }
+                    (Some(ino), there, true) if ino == new && there.is_none_or(|ino| ino == old) => {
+                        return put_over(&slot, &place).map(|()| true);
+                    }
+                    _ => {}
+                }
+            }
+            if (in_slot, in_place) != (Some(new), Some(old)) {
+                return Ok(false);
+            }
+            if with_access(&[&slot, &place], || exchange(slot.at(), place.at()))? {
+                keep_old()?;
+                return Ok(true);
+            }
+            // Without RENAME_EXCHANGE the old object is kept first, as a link if it can have one.
+            let link = rustix::fs::linkat(
+                place.dir.as_fd(),
+                &place.name,
+                kept.dir.as_fd(),
+                &kept.name,
+                AtFlags::empty(),
+            );
+            if link.is_err() || stat_at(&slot.dir, &slot.name)?.attr.kind == Kind::Dir {
+                if link.is_ok() {
+                    rustix::fs::unlinkat(&kept.dir, &kept.name, AtFlags::empty())?;
+                }
+                with_access(&[&place], || rename_noreplace(place.at(), kept.at()))?;
+            }
+            put_over(&slot, &place)?;
+            Ok(true)
+        };
+        expect_done(replace(), path, "replace")
+    }
+
+    /// Whether an exchange stopped between its two renames, so that the old object is in the slot.
+    pub(super) fn is_exchanged(&mut self, slot: u32, old: u64) -> bool {
+        let ino = self.place(Spot::Slot(slot)).and_then(|place| place.ino());
+        ino.is_ok_and(|ino| ino == Some(old))
+    }
+
+    fn link(&mut self, from: &[u8], to: &[u8], ino: u64) -> Result<(), BaseError> {
+        let mut link = || {
+            let target = self.place(Spot::Base(to))?;
+            if self.resume && target.ino()? == Some(ino) {
+                return Ok(true);
+            }
+            let source = self.place(Spot::Base(from))?;
+            if source.ino()? != Some(ino) {
+                return Ok(false);
+            }
+            with_access(&[&target], || {
+                let (from, to) = (source.at(), target.at());
+                rustix::fs::linkat(from.dir, from.name, to.dir, to.name, AtFlags::empty())
+            })?;
+            Ok(true)
+        };
+        expect_done(link(), to, "link")
+    }
+
+    fn set_attr(&mut self, path: &[u8], ino: u64, set: &AttrSet) -> Result<(), BaseError> {
+        let mut set_attr = || {
+            let (fd, raw) = self.place(Spot::Base(path))?.hold()?;
+            if raw.ident.ino != ino {
+                return Ok(false);
+            }
+            set_attrs(fd.as_fd(), &raw, set)?;
+            Ok(true)
+        };
+        expect_done(set_attr(), path, "set attributes of")
+    }
+}
+
+/// `false`: the objects were not where the step wants them.
+fn expect_done(
+    done: Result<bool, Errno>,
+    path: &[u8],
+    op: &'static str,
+) -> Result<(), BaseError> {
+    match done {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(BaseError::Changed { path: path.to_vec() }),
+        Err(errno) => Err(walk_error(path, op, errno)),
+    }
+}
+
+/// Moves a staged object over a file that is kept already, or to where nothing is.
+fn put_over(slot: &Place, place: &Place) -> Result<(), Errno> {
+    with_access(&[slot, place], || {
+        let (from, to) = (slot.at(), place.at());
+        rustix::fs::renameat(from.dir, from.name, to.dir, to.name)
+    })
+}
+
+/// Runs a change of names. An owner without root may have taken the write permission off its own
+/// directories; they get it back for that moment, as a person who moves such files would do it.
+fn with_access<T>(places: &[&Place], change: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    match change() {
+        Err(Errno::ACCESS) => {}
+        other => return other,
+    }
+    let mut loosened = Vec::new();
+    for place in places {
+        // Moving a directory writes its `..`, so the object itself must be writable too.
+        let dir = open_beneath(place.dir.as_fd(), b"", OFlags::PATH).ok();
+        let object = open_beneath(place.dir.as_fd(), &place.name, OFlags::PATH).ok();
+        loosened.extend([dir, object].into_iter().flatten().filter_map(loosen));
+    }
+    let result = change();
+    for Loosened { fd, mode } in loosened.into_iter().rev() {
+        inode::set_mode(fd.as_fd(), mode)?;
+    }
+    result
+}
+
+fn loosen(fd: OwnedFd) -> Option<Loosened> {
+    let attr = stat_at(&fd, b"").ok()?.attr;
+    if attr.kind != Kind::Dir || attr.mode & 0o300 == 0o300 {
+        return None;
+    }
+    inode::set_mode(fd.as_fd(), attr.mode | 0o700).ok()?;
+    Some(Loosened { fd, mode: attr.mode })
+}

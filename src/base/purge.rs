@@ -1,0 +1,222 @@
+//! The end of old versions: dropping events, and deleting what only they could reach.
+//!
+//! Deleting goes in bounded steps and holds the layout only for names of files that live on under
+//! other names. A directory tree is taken apart from the top: its subdirectories are renamed up into
+//! the old directory and queued, so no depth needs more than a few descriptors, and a crash leaves
+//! nothing but names that [`Base::sweep`] finds. Names so made start with `x`.
+
+use std::collections::HashSet;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+use crate::sys::beneath::open_beneath;
+use crate::sys::inode;
+use crate::sys::rename::{At, rename_noreplace};
+use crate::tree::Kind;
+
+use super::event::{Area, Event, OldName};
+use super::reach::stat_at;
+use super::{Base, BaseError, Ident, Version};
+
+/// A name in the old directory that nobody needs.
+pub(super) struct Doomed {
+    name: Vec<u8>,
+    /// It counts as a kept link of this inode.
+    link: Option<Ident>,
+}
+
+/// The names in a directory, without `.` and `..`.
+pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, c".", flags, Mode::empty())?;
+    let mut buf = [MaybeUninit::uninit(); 8192];
+    let mut entries = RawDir::new(&fd, &mut buf);
+    let mut names = Vec::new();
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
+/// Opens a directory for taking it apart, whatever its mode.
+fn open_doomed(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let fd = open_beneath(dir, name, OFlags::PATH | OFlags::DIRECTORY)?;
+    let mode = stat_at(&fd, b"")?.attr.mode;
+    if mode & 0o700 != 0o700 {
+        inode::set_mode(fd.as_fd(), mode | 0o700)?;
+    }
+    Ok(fd)
+}
+
+fn gone_is_fine(result: Result<(), Errno>) -> Result<(), Errno> {
+    match result {
+        Err(Errno::NOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes `name` in `dir` with what is in it, in one go; it is no error that it is not there. For
+/// staging directories, whose depth is two.
+pub(super) fn remove_tree(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => {}
+        other => return gone_is_fine(other),
+    }
+    let fd = open_doomed(dir, name)?;
+    for name in names(fd.as_fd())? {
+        remove_tree(fd.as_fd(), &name)?;
+    }
+    gone_is_fine(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR))
+}
+
+impl Base {
+    /// Drops the events that no view pinned to `oldest_pinned` or later needs, and queues what they
+    /// had kept; `None`: no view is pinned to anything but the newest version.
+    pub fn trim(&self, oldest_pinned: Option<Version>) {
+        let mut layout = self.layout.write();
+        let newest = layout.version;
+        let oldest = oldest_pinned.unwrap_or(newest).min(newest);
+        let kept = layout.events.retain(|version| version > oldest);
+        self.ids.trim(oldest);
+        self.doom(kept);
+        // Open descriptors would keep the space of deleted files.
+        self.reach.forget();
+    }
+
+    pub(super) fn doom(&self, kept: Vec<(OldName, Ident, Kind)>) {
+        self.doomed.lock().extend(kept.into_iter().map(|(name, ident, kind)| Doomed {
+            name: name.bytes(),
+            link: (kind != Kind::Dir).then_some(ident),
+        }));
+    }
+
+    /// Queues whatever is in the old directory without an event that names it: left by a crash. To
+    /// be called once, after events were restored and pending plans finished.
+    pub fn sweep(&self) -> Result<(), BaseError> {
+        let mut layout = self.layout.write();
+        let old = self.reach.area(Area::Old);
+        let queued: HashSet<Vec<u8>> =
+            self.doomed.lock().iter().map(|doomed| doomed.name.clone()).collect();
+        let kept: HashSet<Vec<u8>> = (layout.events.records().into_iter())
+            .filter_map(|record| match record.event {
+                Event::Kept { name, .. } => Some(name.bytes()),
+                _ => None,
+            })
+            .collect();
+        let error = |errno| BaseError::io(b"<old>", "list", errno);
+        for name in names(old.as_fd()).map_err(error)? {
+            if kept.contains(&name) || queued.contains(&name) {
+                continue;
+            }
+            let raw = match stat_at(old, &name) {
+                Err(Errno::NOENT) => continue,
+                other => other.map_err(error)?,
+            };
+            let link = (raw.attr.kind != Kind::Dir).then_some(raw.ident);
+            if let Some(ident) = link {
+                layout.events.kept_again(ident, raw.attr.kind);
+            }
+            self.doomed.lock().push_back(Doomed { name, link });
+        }
+        Ok(())
+    }
+
+    /// Deletes up to about `steps` of the queued objects; `true`: there is more to do.
+    pub fn purge(&self, steps: usize) -> Result<bool, BaseError> {
+        let mut moved_up = self.purging.lock();
+        let mut left = steps;
+        while left > 0 {
+            let Some(doomed) = self.doomed.lock().pop_front() else { return Ok(false) };
+            match self.purge_one(&doomed, &mut left, &mut moved_up) {
+                Ok(true) => {}
+                Ok(false) => self.doomed.lock().push_front(doomed),
+                Err(errno) => {
+                    let error = BaseError::io(&doomed.name, "delete the old", errno);
+                    self.doomed.lock().push_back(doomed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(!self.doomed.lock().is_empty())
+    }
+
+    /// Deletes one name, or part of the directory there; `false`: it is not gone yet.
+    fn purge_one(
+        &self,
+        doomed: &Doomed,
+        left: &mut usize,
+        moved_up: &mut u64,
+    ) -> Result<bool, Errno> {
+        let old = self.reach.area(Area::Old).as_fd();
+        *left = left.saturating_sub(1);
+        let raw = match stat_at(old, &doomed.name) {
+            Err(Errno::NOENT) => None,
+            other => Some(other?),
+        };
+        if raw.is_none_or(|raw| raw.attr.kind != Kind::Dir) {
+            self.unlink(old, &doomed.name)?;
+            if let Some(ident) = doomed.link {
+                self.layout.write().events.unkept(ident);
+            }
+            return Ok(true);
+        }
+        let dir = open_doomed(old, &doomed.name)?;
+        for name in names(dir.as_fd())? {
+            if *left == 0 {
+                return Ok(false);
+            }
+            *left -= 1;
+            match stat_at(&dir, &name) {
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+                Ok(raw) if raw.attr.kind != Kind::Dir => self.unlink(dir.as_fd(), &name)?,
+                Ok(_) => self.move_up(dir.as_fd(), &name, moved_up)?,
+            }
+        }
+        gone_is_fine(rustix::fs::unlinkat(old, &doomed.name, AtFlags::REMOVEDIR))?;
+        Ok(true)
+    }
+
+    fn move_up(&self, dir: BorrowedFd<'_>, name: &[u8], moved_up: &mut u64) -> Result<(), Errno> {
+        // Moving a directory writes its `..`.
+        drop(open_doomed(dir, name)?);
+        let old = self.reach.area(Area::Old).as_fd();
+        loop {
+            *moved_up += 1;
+            let up = format!("x{moved_up:x}").into_bytes();
+            match rename_noreplace(At { dir, name }, At { dir: old, name: &up }) {
+                Err(Errno::EXIST) => {}
+                other => {
+                    self.doomed.lock().push_back(Doomed { name: up, link: None });
+                    return other;
+                }
+            }
+        }
+    }
+
+    /// Removes one name of a file. If the file lives on under another, that one's ctime moves, and
+    /// it goes on showing the one that it had.
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let raw = match stat_at(dir, name) {
+            Err(Errno::NOENT) => return Ok(()),
+            other => other?,
+        };
+        if raw.attr.nlink < 2 {
+            return gone_is_fine(rustix::fs::unlinkat(dir, name, AtFlags::empty()));
+        }
+        let fd = open_beneath(dir, name, OFlags::PATH)?;
+        let layout = self.layout.write();
+        let shown = self.ids.shown_ctime(raw.ident, raw.attr.ctime);
+        gone_is_fine(rustix::fs::unlinkat(dir, name, AtFlags::empty()))?;
+        let now = stat_at(&fd, b"")?.attr.ctime;
+        self.ids.keep_ctime(layout.version, raw.ident, shown, now);
+        Ok(())
+    }
+}
