@@ -23,4 +23,6 @@
 //! | [`client`] | finding a workspace and driving it by file operations |
 //! | [`cli`] | arguments (clap), output for people |
 
+pub mod store;
+pub mod sys;
 pub mod tree;
