@@ -30,6 +30,7 @@ pub mod cli;
 pub mod client;
 pub mod proto;
 pub mod base;
+pub mod store;
 pub mod sys;
 pub mod tree;
 pub mod vfs;
