@@ -23,13 +23,15 @@
 //! | [`client`] | finding a workspace and driving it by file operations |
 //! | [`cli`] | arguments (clap), output for people |
 
-pub mod daemon;
-pub mod fuse;
-pub mod sys;
+pub mod base;
+pub mod branch;
 pub mod cli;
 pub mod client;
+pub mod ctlfs;
+pub mod daemon;
+pub mod fuse;
+pub mod overlay;
 pub mod proto;
-pub mod base;
 pub mod store;
 pub mod sys;
 pub mod tree;

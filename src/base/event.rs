@@ -226,6 +226,11 @@ impl Node {
         self.steps.is_empty() && self.children.is_empty()
     }
 
+    /// Whether anything happened here or further down after `key`.
+    fn happened(&self, after: Key) -> bool {
+        self.next(after).is_some() || self.children.values().any(|child| child.happened(after))
+    }
+
     /// Drops the steps that `keep` refuses and the nodes that are empty then.
     fn retain(&mut self, keep: &impl Fn(Version) -> bool, kept: &mut Vec<(OldName, Ident, Kind)>) {
         self.steps.retain(|((version, _), step)| {
@@ -307,6 +312,18 @@ impl EventLog {
         if *count == 0 {
             self.kept_links.remove(&ident.ino);
         }
+    }
+
+    /// Whether a name at or below `path` was made, moved, replaced or removed after version `at`.
+    pub(super) fn happened_below(&self, at: Version, path: &[u8]) -> bool {
+        let mut node = &self.root;
+        for name in components(path) {
+            match node.children.get(name) {
+                Some(child) => node = child,
+                None => return false,
+            }
+        }
+        node.happened((at, u32::MAX))
     }
 
     /// How many of an inode's names are in the old directory, where only we see them.

@@ -58,6 +58,7 @@ mod purge;
 mod reach;
 mod read;
 mod simulate;
+mod trace;
 mod wire;
 
 #[cfg(test)]
@@ -80,6 +81,7 @@ pub use plan::{AttrSet, Before, Plan, Sealed, Shown, Step};
 pub use publish_apply::Applied;
 pub use publish_check::{Conflict, Expect, Want, What};
 pub use publish_stage::{Slot, StagedIno, Staging};
+pub use trace::{copy_error, read_at};
 
 use crate::tree::{Attr, FileId, Kind, Time};
 use event::EventLog;

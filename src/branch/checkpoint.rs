@@ -44,7 +44,7 @@ impl Workspace {
                 epoch: self.table.next_epoch.load(Ordering::Relaxed),
                 plan: self.table.next_plan.load(Ordering::Relaxed),
                 version: self.base.version(),
-                file: self.base.next_fid(),
+                file: self.base.id_cursor(),
             };
             (self.store.begin_checkpoint()?, snapshots, counters)
         };

@@ -224,7 +224,7 @@ impl Merging<'_> {
             self.workspace.store.blob_write(id, extent.off + done, &buffer[..got])?;
             done += got as u64;
         }
-        Ok(Source::Blob { id, at: extent.off })
+        Ok(Source::Blob { id: id.0, at: extent.off })
     }
 
     fn dir(&mut self, file: FileId, was: Option<&Inode>, is: &Arc<Inode>) -> Result<(), BranchError> {

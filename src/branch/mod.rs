@@ -51,7 +51,7 @@ pub use state::{Branch, BranchMeta, End, Ending, Limits, Policy, State, Usage};
 use table::Table;
 
 use crate::base::Base;
-use crate::store::{Dead, Store};
+use crate::store::{BlobId, Dead, SegAddr, Store};
 use crate::tree::{BranchId, Change, Extent, Kind, Name, Source, View};
 
 /// What the user chose for a workspace.
@@ -134,7 +134,7 @@ impl Workspace {
 
     /// To be held by whatever changes a branch, from before it looks until it is done.
     pub fn begin(&self) -> RwLockReadGuard<'_, ()> {
-        self.quiesce.read_recursive()
+        self.quiesce.read()
     }
 
     /// Journals `changes` of `branch`, applies them to its locked state, counts what they use and
@@ -184,9 +184,12 @@ impl Workspace {
         }
         match extent.source {
             Source::Base { .. } => {}
-            Source::Segment { at, .. } => self.store.release(Dead::Seg { at, len: extent.len }),
+            Source::Segment { at, room } => {
+                self.store.release(Dead::Seg { at: SegAddr(at), len_bytes: room.into() });
+            }
             Source::Blob { id, at } => {
-                self.store.release(Dead::BlobRange { id, off: at, len: extent.len });
+                let (id, offset, len_bytes) = (BlobId(id), at, extent.len);
+                self.store.release(Dead::BlobRange { id, offset, len_bytes });
             }
         }
     }

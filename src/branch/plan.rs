@@ -452,15 +452,16 @@ impl<'a> Planner<'a> {
         size: u64,
     ) -> Result<StagedIno, BranchError> {
         let store = &self.workspace.store;
-        let name = format!("blob-{id:x}-{}", slot.number);
+        let name = std::ffi::CString::new(format!("blob-{id:x}-{}", slot.number))
+            .expect("a number has no NUL");
         let stage = store.stage_dir();
         store.blob_set_len(BlobId(id), size)?;
-        store.blob_link(BlobId(id), stage, name.as_bytes())?;
-        let staged = self.staging.linked(slot, stage, name.as_bytes(), set);
+        store.blob_link(BlobId(id), stage, &name)?;
+        let staged = self.staging.linked(slot, stage, name.to_bytes(), set);
         let unlinked =
-            rustix::fs::unlinkat(stage, name.as_bytes(), rustix::fs::AtFlags::empty());
+            rustix::fs::unlinkat(stage, &name, rustix::fs::AtFlags::empty());
         if let Err(errno) = unlinked {
-            log::warn!("{name} stays in the stage directory: {errno}");
+            log::warn!("{name:?} stays in the stage directory: {errno}");
         }
         self.linked.push(id);
         Ok(staged?)
@@ -488,7 +489,7 @@ impl Workspace {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(errno) => {
-                    return Err(crate::base::BaseError::io(b"<stage>", "copy to", errno).into());
+                    return Err(crate::base::copy_error(errno).into());
                 }
             }
         }

@@ -5,11 +5,12 @@
 //! live, whatever else was allocated before the mark began is not.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{BranchError, Workspace};
-use crate::store::Live;
+use crate::store::{BlobId, Live};
 use crate::tree::{Content, Inode, Source, View};
 
 /// What a sweep gave back.
@@ -24,7 +25,7 @@ pub struct Reclaimed {
 /// What the mark has found live.
 #[derive(Default)]
 struct Marked {
-    segments: Vec<(u64, u64)>,
+    segments: Vec<Range<u64>>,
     blobs: HashSet<u64>,
 }
 
@@ -34,7 +35,7 @@ impl Marked {
         for extent in extents.iter() {
             match extent.source {
                 Source::Base { .. } => {}
-                Source::Segment { at, room } => self.segments.push((at, u64::from(room))),
+                Source::Segment { at, room } => self.segments.push(at..at + u64::from(room)),
                 Source::Blob { id, .. } => {
                     self.blobs.insert(id);
                 }
@@ -83,14 +84,14 @@ impl Workspace {
             open.iter().for_each(|inode| marked.inode(inode));
             mark
         };
-        marked.segments.sort_unstable();
-        let mut blobs: Vec<u64> = marked.blobs.into_iter().collect();
+        marked.segments.sort_unstable_by_key(|range| range.start);
+        let mut blobs: Vec<BlobId> = marked.blobs.into_iter().map(BlobId).collect();
         blobs.sort_unstable();
         let live = Live { segments: marked.segments, blobs };
-        let swept = self.store.sweep(mark, &live)?;
+        let swept = self.store.sweep(live, mark)?;
         self.base.trim(self.oldest_pinned());
-        self.base.purge()?;
-        Ok(Reclaimed { bytes: swept.bytes, blobs: swept.blobs })
+        while self.base.purge(1000)? {}
+        Ok(Reclaimed { bytes: swept.freed_bytes, blobs: swept.blobs })
     }
 
     /// Whether there may be something for [`Workspace::reclaim`] to find.

@@ -18,7 +18,7 @@ use super::{
     WorkspaceOptions, apply, clock,
 };
 use crate::base::{Base, BaseConfig, EventRecord, IdConfig, IdEntry};
-use crate::store::{Recovery, Store, StoreOptions};
+use crate::store::{Recovery, Store, StoreError, StoreOptions};
 use crate::tree::{BranchId, Change, FileId, Time, View};
 
 /// Where a workspace is.
@@ -276,8 +276,8 @@ impl Workspace {
         let sink = store.clone();
         let base = Base::open(BaseConfig {
             root: places.base,
-            old: store.old_dir().try_clone_to_owned().map_err(crate::store::dir_error)?,
-            stage: store.stage_dir().try_clone_to_owned().map_err(crate::store::dir_error)?,
+            old: own(store.old_dir())?,
+            stage: own(store.stage_dir())?,
             hide: places.hide,
             hash_key: store.hash_key(),
             exclusive: places.exclusive,
@@ -324,6 +324,13 @@ impl Workspace {
         }
         Ok(workspace)
     }
+}
+
+/// A descriptor of our own for a directory that the store has open.
+fn own(dir: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd, BranchError> {
+    dir.try_clone_to_owned().map_err(|source| {
+        StoreError::Io { operation: "open", file: ".".to_owned(), source }.into()
+    })
 }
 
 fn new_main(options: &WorkspaceOptions) -> Branch {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::attrs::drop_set_id;
 use super::{File, FsError, FsResult, Mounted, Overlay};
 use crate::branch::{State, now};
+use crate::store::{BlobId, SegAddr};
 use crate::tree::{Change, Content, Extent, ExtentMap, Inode, Kind, NodeId, Piece, Source, Time};
 
 /// Up to this length a file's content is packed into segments.
@@ -101,8 +102,8 @@ impl Overlay {
         }
         out.resize(start + piece.len as usize, 0);
         match source {
-            Some(Source::Segment { at, .. }) => store.seg_read(*at, &mut out[start..])?,
-            Some(Source::Blob { id, at }) => store.blob_read(*id, *at, &mut out[start..])?,
+            Some(Source::Segment { at, .. }) => store.seg_read(SegAddr(*at), &mut out[start..])?,
+            Some(Source::Blob { id, at }) => store.blob_read(BlobId(*id), *at, &mut out[start..])?,
             _ => {}
         }
         Ok(())
@@ -244,19 +245,19 @@ impl Overlay {
             let skip = off - extent.off;
             match extent.source {
                 Source::Segment { at, .. } => {
-                    store.seg_write(at + skip, data)?;
+                    store.seg_write(SegAddr(at + skip), data)?;
                     return Ok((Placed::InPlace, blob));
                 }
                 Source::Blob { id, at } => {
-                    store.blob_write(id, at + skip, data)?;
+                    store.blob_write(BlobId(id), at + skip, data)?;
                     return Ok((Placed::InPlace, blob));
                 }
                 Source::Base { .. } => {}
             }
         }
         if blob.is_some() || end.max(inode.attr.size) > SMALL_FILE_BYTES {
-            let id = blob.unwrap_or_else(|| store.blob_new());
-            store.blob_write(id, off, data)?;
+            let id = blob.unwrap_or_else(|| store.blob_new().0);
+            store.blob_write(BlobId(id), off, data)?;
             let source = Source::Blob { id, at: off };
             return Ok((Placed::New(Extent { off, len, epoch, source }), Some(id)));
         }
@@ -265,13 +266,14 @@ impl Overlay {
             && let Source::Segment { at, room } = extent.source
             && u64::from(room) >= extent.len + len
         {
-            store.seg_write(at + extent.len, data)?;
+            store.seg_write(SegAddr(at + extent.len), data)?;
             return Ok((Placed::Grown { off, more: len }, None));
         }
         // A file that grows by pieces gets room for as much again.
         let grows = off > 0 && off == inode.attr.size;
-        let room = if grows { end.clamp(len, SMALL_FILE_BYTES) } else { len } as u32;
-        let at = store.seg_append(data, room)?;
+        let room = if grows { end.clamp(len, SMALL_FILE_BYTES) } else { len };
+        let room = room.next_multiple_of(8) as u32;
+        let at = store.seg_append(data, room)?.0;
         let source = Source::Segment { at, room };
         Ok((Placed::New(Extent { off, len, epoch, source }), None))
     }
@@ -321,7 +323,7 @@ impl Overlay {
         let Content::File(extents) = &mut inode.content else { return Err(FsError::Invalid) };
         let cut = match mode {
             Allocate::Reserve { .. } => {
-                self.workspace.store.check_room(len)?;
+                self.check_room(len)?;
                 Vec::new()
             }
             Allocate::Punch | Allocate::Zero { .. } => extents.cut(offset, end),
@@ -475,6 +477,16 @@ impl Overlay {
         state.blobs.remove(&from.file());
         self.cut_off(&mut state, to, &cut);
         Ok(len)
+    }
+
+    /// Whether the store's filesystem has space for `len` more bytes.
+    fn check_room(&self, len: u64) -> FsResult<()> {
+        let space = self.workspace.base.statvfs()?;
+        if space.f_bavail.saturating_mul(space.f_frsize) < len {
+            let file = "a reservation".to_owned();
+            return Err(crate::store::StoreError::Full { file }.into());
+        }
+        Ok(())
     }
 
     fn copy_bytes(

@@ -19,7 +19,8 @@ use super::{BlobId, Data, SegAddr, StoreError};
 /// Space that nothing names any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dead {
-    /// A range of segment addresses, as it was allocated: with its reserve.
+    /// A range of segment addresses; just these bytes, which may be part of an allocation. Whoever
+    /// reserves multiples of 8 bytes leaves no padding between neighbours.
     Seg {
         /// The first address.
         at: SegAddr,
@@ -167,8 +168,7 @@ fn execute(data: &Data, batch: Vec<Dead>) {
     for dead in batch {
         let done = match dead {
             Dead::Seg { at, len_bytes } => {
-                // Small allocations are at multiples of 8, so the padding is dead with them.
-                ranges.push(at.0..(at.0 + len_bytes).next_multiple_of(8));
+                ranges.push(at.0..at.0 + len_bytes);
                 Ok(())
             }
             Dead::Blob(id) => data.blobs.remove(id),
