@@ -42,7 +42,8 @@ pub struct DaemonConfig {
 /// before the process has threads. With `foreground` it returns after the unmount. Either way the
 /// working directory of the process that serves becomes `/` and its umask 0, before `build` runs.
 ///
-/// A dead mount at the mountpoint is replaced.
+/// A dead mount at the mountpoint is replaced. A caller that does not wait for the answer (it was
+/// interrupted) gets no mount.
 ///
 /// # Errors
 /// Whatever kept the mount from answering; `build`'s error as [`DaemonError::Build`], or, from the

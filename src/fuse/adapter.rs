@@ -315,7 +315,8 @@ impl<O: Ops> Filesystem for Adapter<O> {
         match self.call(Op::Read, |ops| {
             ops.read(node(ino), offset, size, &mut buffer)
         }) {
-            Ok(()) => reply.data(&buffer),
+            // More than was asked for would be refused.
+            Ok(()) => reply.data(&buffer[..buffer.len().min(size as usize)]),
             Err(error) => reply.error(errno(error)),
         }
         READ_BUFFER.set(buffer);

@@ -12,8 +12,8 @@ use fuser::{FileAttr, FileType, INodeNo, Request, TimeOrNow};
 use crate::tree::{Kind, NodeId, Time};
 use crate::vfs::ops::{Cred, Errno, NodeAttr, SetTime};
 
-/// What stat(2) gives as the best size of an I/O. stdio takes it as the size of its buffers, and
-/// every write(2) is a round trip, so it is larger than a page.
+/// What stat(2) gives as the best size of an I/O. Python, for one, takes it as the size of its
+/// buffers, and every write(2) is a round trip, so it is larger than a page.
 const IO_BYTES: u32 = 64 << 10;
 
 /// Our node from fuser's.
@@ -31,8 +31,15 @@ pub(super) fn cred(req: &Request) -> Cred {
 }
 
 /// The errno that the kernel gets.
+///
+/// ENOSYS would make it give the operation up for the whole mount, and it refuses an answer whose
+/// errno is not between 1 and 511, which would leave the caller waiting for ever.
 pub(super) fn errno(errno: Errno) -> fuser::Errno {
-    fuser::Errno::from_i32(errno.0)
+    match errno.0 {
+        libc::ENOSYS => fuser::Errno::EOPNOTSUPP,
+        number @ 1..=511 => fuser::Errno::from_i32(number),
+        _ => fuser::Errno::EIO,
+    }
 }
 
 /// The type of a file.
@@ -167,6 +174,19 @@ mod tests {
                 );
                 assert_eq!(as_fuser_encodes(system_time(time)), time, "out: {time:?}");
             }
+        }
+    }
+
+    #[test]
+    fn no_errno_turns_an_operation_off_or_leaves_a_caller_waiting() {
+        for (ours, sent) in [
+            (libc::ESTALE, libc::ESTALE),
+            (libc::ENOSYS, libc::EOPNOTSUPP),
+            (0, libc::EIO),
+            (-libc::ENOENT, libc::EIO),
+            (512, libc::EIO),
+        ] {
+            assert_eq!(errno(Errno(ours)).code(), sent, "{ours}");
         }
     }
 

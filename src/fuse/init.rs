@@ -3,8 +3,8 @@
 //! Not asked for, and why:
 //! - the writeback cache: a control write must report its errno, and a fork must contain every
 //!   write that returned;
-//! - POSIX_LOCKS, FLOCK_LOCKS: the kernel's own locks per inode are right for a file system that has
-//!   one mount, and a lock that waits here would hold a server thread;
+//! - POSIX_LOCKS, FLOCK_LOCKS: the kernel's own locks per inode are right for a file system that
+//!   has one mount, and a lock that waits here would hold a server thread;
 //! - ATOMIC_O_TRUNC: it rides on OPEN, which is never sent;
 //! - SPLICE_*: fuser copies;
 //! - SETXATTR_EXT (fuser panics on it), SECURITY_CTX, CREATE_SUPP_GROUP, ALLOW_IDMAP, HAS_RESEND,

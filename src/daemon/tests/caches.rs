@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::*;
@@ -83,6 +84,30 @@ fn invalidation_shows_what_changed_behind_the_kernel() {
         (3, 0),
         "a name that the kernel does not know is fine"
     );
+}
+
+#[test]
+fn invalidating_data_writes_back_what_a_mapping_changed() {
+    let world = World::new();
+    fs::write(world.path("f"), [b'a'; 4096]).unwrap();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(world.path("f"))
+        .unwrap();
+    let mut map = crate::sys::shared_map::map(&file, 4096).unwrap();
+    map[0] = b'b';
+    assert_eq!(
+        world.memory().content(b"f")[0],
+        b'a',
+        "nothing wrote the page back yet"
+    );
+    let node = NodeId(file.metadata().unwrap().ino());
+    world.mounted().kernel().cache.inval_inode(node, true);
+    assert_eq!(world.memory().content(b"f")[..2], *b"ba");
+    world.memory().change_behind(b"f", &[b'c'; 4096]);
+    world.mounted().kernel().cache.inval_inode(node, true);
+    assert_eq!(map[..2], *b"cc", "the mapping reads the new content");
 }
 
 #[test]

@@ -247,6 +247,24 @@ fn mode_owner_and_times_are_set_before_1970_too() {
 }
 
 #[test]
+fn the_farthest_times_hang_nobody() {
+    let world = World::new();
+    fs::write(world.path("f"), b"x").unwrap();
+    for sec in [i64::MIN, i64::MIN + 1, i64::MAX] {
+        let time = rustix::fs::Timespec {
+            tv_sec: sec,
+            tv_nsec: 5,
+        };
+        let times = rustix::fs::Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        rustix::fs::utimensat(CWD, world.path("f"), &times, AtFlags::empty()).unwrap();
+        assert_eq!(fs::metadata(world.path("f")).unwrap().mtime(), sec);
+    }
+}
+
+#[test]
 fn a_write_strips_set_id_bits_and_asks_for_no_capability() {
     let world = World::new();
     let path = world.path("f");

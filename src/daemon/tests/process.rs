@@ -20,6 +20,7 @@ fn child() {
     let Ok(told) = std::env::var(TELL) else {
         return;
     };
+    crate::sys::process::close_inherited_fds().expect("descriptors can be closed");
     let told: Vec<&str> = told.split('\n').collect();
     let [mode, base, mountpoint, options] = told[..] else {
         panic!("bad {TELL}: {told:?}")
@@ -132,8 +133,20 @@ fn assert_ok(output: &Output) {
 #[test]
 fn a_background_mount_answers_when_the_command_returns() {
     let site = Site::new();
-    // Everything that the command inherited must be let go, or this would wait for the daemon.
-    assert_ok(&site.mount("nosuid"));
+    // Everything that the command inherited must be let go: the pipes of its output, or this would
+    // wait for the daemon, and what a script had open and locked.
+    let lock = path(&site.base).to_owned() + "/lock";
+    let wrapper = ["sh", "-c", "exec 9>$0; exec \"$@\"", &lock];
+    assert_ok(
+        &site
+            .command(&wrapper, "background", "nosuid")
+            .output()
+            .unwrap(),
+    );
+    for fd in fs::read_dir(format!("/proc/{}/fd", site.pid())).unwrap() {
+        let opened = fs::read_link(fd.unwrap().path()).unwrap_or_default();
+        assert_ne!(opened, Path::new(&lock));
+    }
     fs::write(site.mountpoint.join("f"), b"x").unwrap();
     let cwd = fs::read_link(format!("/proc/{}/cwd", site.pid())).unwrap();
     assert_eq!(cwd, Path::new("/"));

@@ -83,6 +83,13 @@ impl Memory {
         file
     }
 
+    /// What a file in the root holds.
+    pub(crate) fn content(&self, name: &[u8]) -> Vec<u8> {
+        let mut tree = self.lock();
+        let file = tree.child(NodeId(1), name).expect("the file is there");
+        tree.file(file).expect("it is a file").clone()
+    }
+
     /// Renames within the root without the kernel's knowledge.
     pub(crate) fn rename_behind(&self, name: &[u8], new_name: &[u8]) {
         let mut tree = self.lock();
