@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::end::require_childless;
+use super::history::Names;
 use super::table::TrashNumbers;
 use super::{
     Branch, BranchError, BranchMeta, End, PathChange, Policy, Record, State, What, Workspace, clock,
@@ -101,24 +102,32 @@ impl Workspace {
         branch: &Arc<Branch>,
         orphan: &mut dyn FnMut(&State, &Changed, &View),
     ) -> Result<Effects, BranchError> {
-        let path = self.path_of(branch);
+        let names = self.names_of(branch);
         let done = self.decide(branch, orphan);
         match &done {
             Ok(effects) => {
-                self.history.add(What::Commit, path, Vec::new());
-                for dead in &effects.dead {
-                    if dead.branch.id != branch.id {
-                        self.history.add(What::Lost, self.path_of(&dead.branch), Vec::new());
-                    }
-                }
+                self.note_commit(branch, names, effects);
                 self.barrier()?;
             }
-            Err(BranchError::Conflict { paths, .. }) => {
-                self.history.add(What::Conflict, path, paths[0].clone());
+            Err(BranchError::Conflict { paths, .. } | BranchError::BaseChanged { paths }) => {
+                self.history.add(What::Conflict { paths: paths.clone() }, names, branch.id);
             }
             Err(_) => {}
         }
         done
+    }
+
+    fn note_commit(&self, branch: &Branch, winner: Names, effects: &Effects) {
+        let Some(changed) = &effects.changed else { return };
+        let generation = changed.branch.state.read().meta.generation;
+        let paths = (changed.names.len().max(changed.replaced.len())) as u64;
+        self.history.add(What::Commit { generation, paths }, winner.clone(), branch.id);
+        for dead in &effects.dead {
+            if dead.branch.id != branch.id {
+                let lost = What::Lost { winner: winner.clone() };
+                self.history.add(lost, self.names_of(&dead.branch), dead.branch.id);
+            }
+        }
     }
 
     fn decide(

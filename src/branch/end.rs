@@ -16,7 +16,7 @@ impl Workspace {
         let _running = self.begin();
         let _family = self.family.lock();
         let parent = self.parent_of(branch, "aborted")?;
-        let path = self.path_of(branch);
+        let names = self.names_of(branch);
         // A fork takes its parent's lock alone, so childlessness is settled under it.
         let numbers = {
             let state = branch.state.write();
@@ -33,7 +33,7 @@ impl Workspace {
         let mut effects = Effects::default();
         let when = (End::Aborted, clock::now());
         self.table.end_tree(&parent, branch, when, &numbers, &mut effects);
-        self.history.add(What::Abort, path, Vec::new());
+        self.history.add(What::Abort, names, branch.id);
         Ok(effects)
     }
 
@@ -76,7 +76,7 @@ impl Workspace {
         let incarnation = self.number()?;
         self.log(&Record::Restore { branch: branch.id, name: name.clone(), incarnation })?;
         self.table.restored(parent, &branch, name, incarnation);
-        self.history.add(What::Restore, self.path_of(&branch), trash_name.to_vec());
+        self.history.add(What::Restore, self.names_of(&branch), branch.id);
         Ok(branch)
     }
 
@@ -84,10 +84,10 @@ impl Workspace {
     pub fn expire(&self, branch: &Arc<Branch>) -> Result<(), BranchError> {
         let _running = self.begin();
         let _family = self.family.lock();
-        let path = self.path_of(branch);
+        let names = self.names_of(branch);
         self.log(&Record::Expire { branch: branch.id })?;
         self.table.expired(branch);
-        self.history.add(What::Expire, path, Vec::new());
+        self.history.add(What::Expire, names, branch.id);
         Ok(())
     }
 

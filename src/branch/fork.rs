@@ -47,7 +47,7 @@ impl Workspace {
         self.log(&Record::Fork { meta: Box::new(meta.clone()), parent_epoch })?;
         let child = self.table.forked(&mut state, meta, parent_epoch);
         drop(state);
-        self.history.add(What::Fork, self.path_of(&child), Vec::new());
+        self.history.add(What::Fork, self.names_of(&child), child.id);
         Ok(child)
     }
 
@@ -58,6 +58,7 @@ impl Workspace {
         let _running = self.begin();
         let _family = self.family.lock();
         let parent = self.parent_of(branch, "renamed")?;
+        let from = self.names_of(branch);
         let mut parent = parent.state.write();
         let mut state = branch.state.write();
         if state.ended.is_some() {
@@ -67,10 +68,10 @@ impl Workspace {
             return Err(BranchError::NameTaken { name: name.clone() });
         }
         self.log(&Record::Rename { branch: branch.id, name: name.clone() })?;
-        let old = self.table.renamed(&mut parent, &mut state, name);
+        self.table.renamed(&mut parent, &mut state, name);
         drop(state);
         drop(parent);
-        self.history.add(What::Rename, self.path_of(branch), old.to_vec());
+        self.history.add(What::Rename { from }, self.names_of(branch), branch.id);
         Ok(())
     }
 

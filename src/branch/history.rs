@@ -6,29 +6,51 @@
 use parking_lot::RwLock;
 
 use super::clock;
-use crate::tree::Time;
+use crate::tree::{BranchId, Name, Time};
 
-/// The kinds of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The names that lead from main to a branch; none for main itself.
+pub type Names = Vec<Name>;
+
+/// The kinds of events, with what belongs to each.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// A branch was forked.
     Fork,
     /// A branch was committed.
-    Commit,
+    Commit {
+        /// The parent's generation from then on.
+        generation: u64,
+        /// How many names and files it changed.
+        paths: u64,
+    },
     /// A branch was aborted.
     Abort,
     /// A branch lost to a sibling's commit.
-    Lost,
+    Lost {
+        /// That sibling.
+        winner: Names,
+    },
     /// A branch got another name.
-    Rename,
+    Rename {
+        /// Where it was.
+        from: Names,
+    },
     /// A branch came back from the trash.
     Restore,
     /// A branch in the trash was removed for good.
     Expire,
     /// main's changes went down into the base.
-    Publish,
+    Publish {
+        /// The base's version from then on.
+        version: u64,
+        /// How many names and files changed.
+        paths: u64,
+    },
     /// A commit or publish was refused.
-    Conflict,
+    Conflict {
+        /// Some of the paths.
+        paths: Vec<Vec<u8>>,
+    },
 }
 
 /// One event.
@@ -40,10 +62,10 @@ pub struct Happened {
     pub time: Time,
     /// What.
     pub what: What,
-    /// The branch, by its path (`a/b`).
-    pub branch: Vec<u8>,
-    /// More about it: the old name, the first conflicting path.
-    pub detail: Vec<u8>,
+    /// The branch, by its names.
+    pub branch: Names,
+    /// The branch's number.
+    pub number: BranchId,
 }
 
 /// The events.
@@ -53,17 +75,22 @@ pub struct History {
 }
 
 const MOST_EVENTS: usize = 200_000;
+/// Paths in the event of a refusal.
+const MOST_PATHS: usize = 16;
 
 impl History {
     /// Adds an event at the present time.
-    pub fn add(&self, what: What, branch: Vec<u8>, detail: Vec<u8>) {
+    pub fn add(&self, mut what: What, branch: Names, number: BranchId) {
+        if let What::Conflict { paths } = &mut what {
+            paths.truncate(MOST_PATHS);
+        }
         let mut events = self.events.write();
         events.0 += 1;
         let seq = events.0;
         if events.1.len() >= MOST_EVENTS {
             events.1.drain(..MOST_EVENTS / 2);
         }
-        events.1.push(Happened { seq, time: clock::now(), what, branch, detail });
+        events.1.push(Happened { seq, time: clock::now(), what, branch, number });
     }
 
     /// Calls `f` with the events, oldest first.

@@ -40,7 +40,7 @@ pub use clock::now;
 pub use commit::{Changed, DeadTree, Effects, Preview};
 pub use diff::{PathChange, PathChangeKind};
 pub use error::BranchError;
-pub use history::{Happened, History, What};
+pub use history::{Happened, History, Names, What};
 pub use publish::PublishReport;
 pub use reclaim::Reclaimed;
 pub use record::Record;
@@ -117,19 +117,21 @@ impl Workspace {
         self.table.all()
     }
 
-    /// Its names from main down, joined by `/`: `main`, `a`, `a/b`.
-    pub fn path_of(&self, branch: &Branch) -> Vec<u8> {
-        let mut names: Vec<Name> = Vec::new();
-        let mut at = Some(branch.id);
-        while let Some(branch) = at.and_then(|id| self.branch(id)) {
+    /// The names that lead from main to a branch; none for main itself.
+    pub fn names_of(&self, branch: &Branch) -> Names {
+        let mut names = Vec::new();
+        let (mut name, mut parent) = {
             let state = branch.state.read();
-            if state.meta.parent.is_some() || names.is_empty() {
-                names.push(state.meta.name.clone());
-            }
-            at = state.meta.parent;
+            (state.meta.name.clone(), state.meta.parent)
+        };
+        while let Some(id) = parent {
+            names.push(name.clone());
+            let Some(above) = self.branch(id) else { break };
+            let state = above.state.read();
+            (name, parent) = (state.meta.name.clone(), state.meta.parent);
         }
         names.reverse();
-        names.join(&b'/')
+        names
     }
 
     /// To be held by whatever changes a branch, from before it looks until it is done.

@@ -59,7 +59,8 @@ impl Workspace {
                 Ok(prepared) => prepared,
                 Err(error) => {
                     if let BranchError::BaseChanged { paths } = &error {
-                        self.history.add(What::Conflict, b"main".to_vec(), paths[0].clone());
+                        let what = What::Conflict { paths: paths.clone() };
+                        self.history.add(what, Vec::new(), BranchId::MAIN);
                     }
                     return Err(error);
                 }
@@ -80,9 +81,11 @@ impl Workspace {
             self.drop_published(&state, &view, &planned.linked);
             drop((state, running));
             self.settle(&sealed)?;
-            self.history.add(What::Publish, b"main".to_vec(), Vec::new());
             let (names, files) = view.len();
-            return Ok(PublishReport { changes: names.max(files), linked: planned.linked.len() });
+            let changes = names.max(files);
+            let what = What::Publish { version: applied.version, paths: changes as u64 };
+            self.history.add(what, Vec::new(), BranchId::MAIN);
+            return Ok(PublishReport { changes, linked: planned.linked.len() });
         }
         unreachable!("the last try has main locked, so main cannot have changed")
     }

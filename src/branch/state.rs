@@ -111,8 +111,8 @@ pub struct State {
     pub blobs: HashMap<FileId, u64>,
     /// What it has added.
     pub usage: Usage,
-    /// The sentence that explains the last refusal.
-    pub last_error: Option<String>,
+    /// The last refusal: its errno, and the sentence that explains it.
+    pub last_error: Option<(i32, String)>,
 }
 
 /// One branch.

@@ -239,13 +239,13 @@ impl Table {
     }
 }
 
-/// `name`, or `name.2`, `name.3`... where the trash has it already.
+/// `name`, or `name~2`, `name~3`... where the trash has it already.
 fn free_name(trash: &BTreeMap<Name, BranchId>, name: &Name) -> Name {
     let mut free = name.clone();
     let mut n = 2;
     while trash.contains_key(&free) {
         let mut numbered = name.to_vec();
-        numbered.extend_from_slice(format!(".{n}").as_bytes());
+        numbered.extend_from_slice(format!("~{n}").as_bytes());
         free = numbered.into();
         n += 1;
     }
