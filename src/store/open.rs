@@ -84,7 +84,7 @@ impl Store {
     /// [`StoreError::Locked`], [`StoreError::NewerStore`], [`StoreError::NewerReadOnly`],
     /// [`StoreError::NotAStore`] (read-only), [`StoreError::Damaged`], [`StoreError::Full`].
     pub fn open(dir: OwnedFd, options: &StoreOptions) -> Result<Opened, StoreError> {
-        Store::open_with(dir, options, Faults::default())
+        Store::open_with(dir, options, Faults::none())
     }
 
     pub(super) fn open_with(
@@ -93,7 +93,8 @@ impl Store {
         faults: Faults,
     ) -> Result<Opened, StoreError> {
         assert!(
-            options.data_segment_bytes > 0 && options.data_segment_bytes % CHUNK_BYTES == 0,
+            options.data_segment_bytes > 0
+                && options.data_segment_bytes.is_multiple_of(CHUNK_BYTES),
             "data segments of {} bytes",
             options.data_segment_bytes
         );
@@ -126,11 +127,10 @@ impl Store {
         let records = records(&input, &plan)?;
         let mut mounted_now = mounted;
         if writable {
-            recovery::cut(
-                &input.dir(super::JOURNAL_DIR)?,
-                &superblock.uuid,
-                plan.journal.end,
-            )?;
+            if !plan.tidy {
+                let journal = input.dir(super::JOURNAL_DIR)?;
+                recovery::cut(&journal, &superblock.uuid, plan.journal.end)?;
+            }
             mounted_now = Mounted {
                 counter: mounted.counter + 1,
                 boot_id,
