@@ -5,8 +5,8 @@
 //! `blob/xx/NNNNNNNNNNNNNNNN`, the blob's id in hexadecimal, in one of 256 directories by the id's
 //! lowest byte. The bytes are the data, at the offsets that the records name; the rest is hole.
 //!
-//! An id is `open number << 36 | counter`: the `mounted` file numbers the opens of a store durably, so
-//! no id is ever given out twice, whatever a crash made of the blob's file or of its records.
+//! An id is `open number << 36 | counter`: the `mounted` file numbers the opens of a store durably,
+//! so no id is ever given out twice, whatever a crash made of the blob's file or of its records.
 //!
 //! A blob's file is made by its first write.
 

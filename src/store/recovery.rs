@@ -67,6 +67,15 @@ impl Input<'_> {
     }
 }
 
+/// The boot that this process runs in.
+pub(super) fn boot_id() -> Result<[u8; 16], StoreError> {
+    crate::sys::boot_id::boot_id().map_err(|source| StoreError::Io {
+        operation: "read",
+        file: "/proc/sys/kernel/random/boot_id".to_owned(),
+        source,
+    })
+}
+
 /// Decides what to keep. Changes nothing.
 pub(super) fn plan(input: &Input<'_>) -> Result<Plan, StoreError> {
     let checkpoints = input.dir(super::CHECKPOINT_DIR)?;
