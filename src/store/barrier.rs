@@ -10,16 +10,16 @@
 //!    come before it and are *not* covered: their data may have been written after step 2.
 //! 4. Sync the journal.
 //!
-//! After a power loss a barrier record that is in the chain proves that the data of the records
-//! up to `covers` is on disk, since it was appended after step 2; the chain itself proves the records.
+//! After a power loss a barrier record that is in the chain proves that the data of the records up
+//! to `covers` is on disk, since it was appended after step 2; the chain itself proves the records.
 //! `synced` is what the round before had made durable: should the chain break below that, it is
 //! damage and not a torn end.
 //!
 //! # Group commit
 //!
-//! Rounds are numbered. Who calls waits for the first round that starts after the call; whoever finds
-//! none running leads the next. So concurrent callers share a sync, and nobody is told "durable" by
-//! a round that began too early.
+//! Rounds are numbered. Who calls waits for the first round that starts after the call; whoever
+//! finds none running leads the next. So concurrent callers share a sync, and nobody is told
+//! "durable" by a round that began too early.
 //!
 //! **Lock order**: no lock is held during a sync; [`Rounds`]' lock is taken before any other.
 

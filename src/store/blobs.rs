@@ -5,8 +5,8 @@
 //! `blob/xx/NNNNNNNNNNNNNNNN`, the blob's id in hexadecimal, in one of 256 directories by the id's
 //! lowest byte. The bytes are the data, at the offsets that the records name; the rest is hole.
 //!
-//! An id is `open number << 36 | counter`: the `mounted` file numbers the opens of a store durably, so
-//! no id is ever given out twice, whatever a crash made of the blob's file or of its records.
+//! An id is `open number << 36 | counter`: the `mounted` file numbers the opens of a store durably,
+//! so no id is ever given out twice, whatever a crash made of the blob's file or of its records.
 //!
 //! A blob's file is made by its first write.
 
@@ -103,15 +103,17 @@ impl Blobs {
     }
 
     fn existing(&self, id: BlobId) -> Result<Arc<Handle>, StoreError> {
-        let missing = || StoreError::Missing {
-            file: format!(
-                "{}/{}/{}",
-                super::BLOB_DIR,
-                shard_name(id.0 as u8),
-                file_name(id)
-            ),
-        };
-        self.find(id, false)?.ok_or_else(missing)
+        self.find(id, false)?.ok_or_else(|| self.missing(id))
+    }
+
+    fn missing(&self, id: BlobId) -> StoreError {
+        let file = format!(
+            "{}/{}/{}",
+            super::BLOB_DIR,
+            shard_name(id.0 as u8),
+            file_name(id)
+        );
+        StoreError::Missing { file }
     }
 
     /// Runs `change` on the blob's file, which is made when it is not there, and marks it dirty.
@@ -120,10 +122,7 @@ impl Blobs {
         id: BlobId,
         change: impl FnOnce(&File) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let handle = match self.find(id, true)? {
-            Some(handle) => handle,
-            None => self.existing(id)?,
-        };
+        let handle = self.find(id, true)?.ok_or_else(|| self.missing(id))?;
         let changed = change(&handle.file);
         // A change that failed half-way may have touched bytes that an older record names.
         self.handles.written(&handle);
@@ -172,10 +171,9 @@ impl Blobs {
         dir: BorrowedFd<'_>,
         name: &std::ffi::CStr,
     ) -> Result<(), StoreError> {
-        let missing = || StoreError::Missing {
-            file: file_name(id),
-        };
-        let shard = self.shard(id.0 as u8, false)?.ok_or_else(missing)?;
+        let shard = self
+            .shard(id.0 as u8, false)?
+            .ok_or_else(|| self.missing(id))?;
         shard.link_out(&file_name(id), dir, name)
     }
 

@@ -10,10 +10,15 @@ pub(super) use injected::Faults;
 #[cfg(not(test))]
 mod inert {
     /// Injects nothing.
-    #[derive(Clone, Default)]
+    #[derive(Clone)]
     pub(in crate::store) struct Faults;
 
     impl Faults {
+        /// No failures.
+        pub(in crate::store) fn none() -> Faults {
+            Faults
+        }
+
         #[inline(always)]
         pub(in crate::store) fn check(&self, _: &'static str, _: &str) -> rustix::io::Result<()> {
             Ok(())
@@ -31,10 +36,15 @@ mod injected {
     type Hook = Box<dyn FnMut(&'static str, &str) -> Option<Errno> + Send>;
 
     /// Asks a hook that a test has set whether an operation shall fail.
-    #[derive(Clone, Default)]
+    #[derive(Clone)]
     pub(in crate::store) struct Faults(Arc<Mutex<Option<Hook>>>);
 
     impl Faults {
+        /// No failures until a hook is set.
+        pub(in crate::store) fn none() -> Faults {
+            Faults(Arc::default())
+        }
+
         /// From now on `hook(operation, file)` decides.
         pub(in crate::store) fn set(
             &self,

@@ -3,8 +3,9 @@
 //! Descriptors are kept in a table of limited size, the least recently used goes first. A file that
 //! was written to is *dirty* until a sync that began after the write; a dirty file's descriptor
 //! stays open even when the table drops it, because the kernel reports a failed write-back to
-//! descriptors that were open then. When more than [`MAX_DIRTY`] files are dirty the next sync takes
-//! the whole filesystem instead (syncfs(2)): one flush in place of one per file, about 4 ms each.
+//! descriptors that were open then. When more than [`MAX_DIRTY`] files are dirty the next sync
+//! takes the whole filesystem instead (syncfs(2)): one flush in place of one per file, about 4 ms
+//! each.
 //!
 //! **Invariant**: a file is marked dirty after the write returned and before its caller learns of
 //! it; a sync clears the mark before it starts. So whatever returned before a barrier was called is

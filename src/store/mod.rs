@@ -21,7 +21,8 @@
 //!
 //! - [`Store::append`]: after it returned, the record survives the death of the process.
 //! - [`Store::barrier`]: after it returned, all earlier data and records survive power loss.
-//! - After power loss the store holds the records up to the last barrier and none of the later ones.
+//! - After power loss the store holds the records up to the last barrier and none of the later
+//!   ones.
 //! - Data that is overwritten in place ([`Store::seg_write`], [`Store::blob_write`]) is not
 //!   versioned: after power loss an old record may find newer bytes.
 //! - A failed sync *poisons*: nothing is promised to be durable any more, so nothing is accepted;
@@ -362,8 +363,8 @@ impl Store {
         self.data.blobs.link(id, dir, name)
     }
 
-    /// Gives space back once a barrier that begins after this call has completed. To be called after
-    /// the record that frees it was appended.
+    /// Gives space back once a barrier that begins after this call has completed. To be called
+    /// after the record that frees it was appended.
     pub fn release(&self, what: Dead) {
         self.release.add(what);
     }
@@ -392,8 +393,8 @@ impl Store {
         })
     }
 
-    /// Syncs everything, frees what is ready and notes that the store was closed. Nothing is accepted
-    /// afterwards. Must not run beside appends or writes.
+    /// Syncs everything, frees what is ready and notes that the store was closed. Nothing is
+    /// accepted afterwards. Must not run beside appends or writes.
     pub fn close(&self) -> Result<(), StoreError> {
         self.check_writable()?;
         self.barrier()?;

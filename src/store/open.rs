@@ -68,8 +68,8 @@ pub struct Recovery {
     pub power_loss: bool,
     /// The records to replay, in order.
     pub records: Records,
-    /// Bytes of the journal that were dropped: unsynced records after power loss, or the torn end of
-    /// the last append.
+    /// Bytes of the journal that were dropped: unsynced records after power loss, or the torn end
+    /// of the last append.
     pub dropped_bytes: u64,
     /// Checkpoints that were damaged and done without.
     pub damaged_checkpoints: Vec<StoreError>,
@@ -84,7 +84,7 @@ impl Store {
     /// [`StoreError::Locked`], [`StoreError::NewerStore`], [`StoreError::NewerReadOnly`],
     /// [`StoreError::NotAStore`] (read-only), [`StoreError::Damaged`], [`StoreError::Full`].
     pub fn open(dir: OwnedFd, options: &StoreOptions) -> Result<Opened, StoreError> {
-        Store::open_with(dir, options, Faults::default())
+        Store::open_with(dir, options, Faults::none())
     }
 
     pub(super) fn open_with(
@@ -93,7 +93,8 @@ impl Store {
         faults: Faults,
     ) -> Result<Opened, StoreError> {
         assert!(
-            options.data_segment_bytes > 0 && options.data_segment_bytes % CHUNK_BYTES == 0,
+            options.data_segment_bytes > 0
+                && options.data_segment_bytes.is_multiple_of(CHUNK_BYTES),
             "data segments of {} bytes",
             options.data_segment_bytes
         );
@@ -109,11 +110,7 @@ impl Store {
         };
         let boot_id = match options.boot_id {
             Some(id) => id,
-            None => sys::boot_id::boot_id().map_err(|source| StoreError::Io {
-                operation: "read",
-                file: "boot_id".to_owned(),
-                source,
-            })?,
+            None => recovery::boot_id()?,
         };
         let mounted = Mounted::read(&root)?;
         let input = Input {
@@ -124,22 +121,10 @@ impl Store {
         };
         let plan = recovery::plan(&input)?;
         let records = records(&input, &plan)?;
-        let mut mounted_now = mounted;
-        if writable {
-            recovery::cut(
-                &input.dir(super::JOURNAL_DIR)?,
-                &superblock.uuid,
-                plan.journal.end,
-            )?;
-            mounted_now = Mounted {
-                counter: mounted.counter + 1,
-                boot_id,
-                durable: plan.journal.covered,
-                clean: false,
-                next_address: 0,
-            };
-            mounted_now.write(&root.create(mounted::NAME, Access::Write)?)?;
-        }
+        let mounted_now = match writable {
+            true => enter(&input, &plan)?,
+            false => mounted,
+        };
         let recovery = Recovery {
             clean: plan.clean,
             power_loss: plan.power_loss,
@@ -165,6 +150,23 @@ impl Store {
             recovery,
         })
     }
+}
+
+/// Cuts off what the plan does not keep, then notes durably that the store is in use.
+fn enter(input: &Input<'_>, plan: &Plan) -> Result<Mounted, StoreError> {
+    if !plan.tidy {
+        let journal = input.dir(super::JOURNAL_DIR)?;
+        recovery::cut(&journal, &input.uuid, plan.journal.end)?;
+    }
+    let mounted = Mounted {
+        counter: input.mounted.counter + 1,
+        boot_id: input.boot_id,
+        durable: plan.journal.covered,
+        clean: false,
+        next_address: 0,
+    };
+    mounted.write(&input.root.create(mounted::NAME, Access::Write)?)?;
+    Ok(mounted)
 }
 
 /// What [`assemble`] makes a store of.

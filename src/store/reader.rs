@@ -89,10 +89,10 @@ impl Reader {
 
     /// Reads one record and moves behind it. Does not move when there is none.
     pub(super) fn step(&mut self) -> Result<Step, StoreError> {
-        if self.segment.is_none() {
-            if let Some(step) = self.enter_first()? {
-                return Ok(step);
-            }
+        if self.segment.is_none()
+            && let Some(step) = self.enter_first()?
+        {
+            return Ok(step);
         }
         loop {
             let segment = self.segment.as_ref().expect("entered");

@@ -41,7 +41,7 @@ impl Records {
         }
     }
 
-    fn from_checkpoint(&mut self) -> Result<Option<Record>, StoreError> {
+    fn next_of_checkpoint(&mut self) -> Result<Option<Record>, StoreError> {
         let Some(source) = &mut self.checkpoint else {
             return Ok(None);
         };
@@ -58,7 +58,7 @@ impl Records {
         Ok(None)
     }
 
-    fn from_journal(&mut self) -> Result<Option<Record>, StoreError> {
+    fn next_of_journal(&mut self) -> Result<Option<Record>, StoreError> {
         while self.journal.position().last() < self.last {
             match self.journal.step()? {
                 Step::Record(Kind::Payload, lsn) => {
@@ -82,8 +82,8 @@ impl Iterator for Records {
     type Item = Result<Record, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let record = match self.from_checkpoint() {
-            Ok(None) => self.from_journal(),
+        let record = match self.next_of_checkpoint() {
+            Ok(None) => self.next_of_journal(),
             other => other,
         };
         if record.is_err() {

@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) clean: bool,
     /// Records that no barrier covers were dropped, if there were any.
     pub(super) power_loss: bool,
+    /// The journal ends as it should and there is nothing to cut off.
+    pub(super) tidy: bool,
     /// Bytes of the journal that are not kept.
     pub(super) dropped_bytes: u64,
 }
@@ -65,6 +67,15 @@ impl Input<'_> {
     }
 }
 
+/// The boot that this process runs in.
+pub(super) fn boot_id() -> Result<[u8; 16], StoreError> {
+    crate::sys::boot_id::boot_id().map_err(|source| StoreError::Io {
+        operation: "read",
+        file: "/proc/sys/kernel/random/boot_id".to_owned(),
+        source,
+    })
+}
+
 /// Decides what to keep. Changes nothing.
 pub(super) fn plan(input: &Input<'_>) -> Result<Plan, StoreError> {
     let checkpoints = input.dir(super::CHECKPOINT_DIR)?;
@@ -87,17 +98,15 @@ pub(super) fn plan(input: &Input<'_>) -> Result<Plan, StoreError> {
     }
     let start = checkpoint.map_or(Position::START, |mark| mark.position);
     match plan_journal(input, start, durable) {
-        Ok((journal, dropped_bytes, power_loss)) => {
-            let clean = input.mounted.clean;
-            Ok(Plan {
-                checkpoint,
-                damaged,
-                journal,
-                clean,
-                power_loss,
-                dropped_bytes,
-            })
-        }
+        Ok(kept) => Ok(Plan {
+            checkpoint,
+            damaged,
+            journal: kept.journal,
+            clean: input.mounted.clean,
+            power_loss: kept.power_loss,
+            tidy: kept.tidy,
+            dropped_bytes: kept.dropped_bytes,
+        }),
         Err(error) => Err(damaged.into_iter().next().unwrap_or(error)),
     }
 }
@@ -111,11 +120,15 @@ struct Chain {
     synced: Lsn,
 }
 
-fn plan_journal(
-    input: &Input<'_>,
-    start: Position,
-    durable: Lsn,
-) -> Result<(Recovered, u64, bool), StoreError> {
+/// What of the journal is kept.
+struct Kept {
+    journal: Recovered,
+    power_loss: bool,
+    tidy: bool,
+    dropped_bytes: u64,
+}
+
+fn plan_journal(input: &Input<'_>, start: Position, durable: Lsn) -> Result<Kept, StoreError> {
     let mut reader = Reader::new(input.dir(super::JOURNAL_DIR)?, input.uuid, start);
     let chain = walk(&mut reader, durable.max(start.last()))?;
     let last = chain.end.last();
@@ -160,7 +173,13 @@ fn plan_journal(
     } else {
         reader.trailing_bytes()?
     };
-    Ok((recovered, dropped, power_loss))
+    let tidy = input.mounted.clean && chain.broken.is_none();
+    Ok(Kept {
+        journal: recovered,
+        power_loss,
+        tidy,
+        dropped_bytes: dropped,
+    })
 }
 
 fn lost(chain: &Chain, known: Lsn) -> StoreError {

@@ -2,9 +2,9 @@
 //!
 //! # On disk
 //!
-//! One address space of 64 bits, cut into files `seg/NNNNNNNN` (hexadecimal) of the same size, which
-//! the superblock holds. The bytes are the data and nothing else; what they mean is in the records
-//! that name them.
+//! One address space of 64 bits, cut into files `seg/NNNNNNNN` (hexadecimal) of the same size,
+//! which the superblock holds. The bytes are the data and nothing else; what they mean is in the
+//! records that name them.
 //!
 //! # Allocation
 //!

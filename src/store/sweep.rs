@@ -99,7 +99,8 @@ impl Store {
             let dead = gaps(inside, start..end.min(mark));
             let handle = segments.handle(number, false)?;
             let before = handle.file.size()?.allocated_bytes;
-            if dead == [start..end] && Some(number) != highest {
+            let empty = dead.first() == Some(&(start..end));
+            if empty && Some(number) != highest {
                 segments.remove(number)?;
                 swept.segment_files += 1;
                 swept.freed_bytes += before;

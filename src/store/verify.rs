@@ -66,7 +66,7 @@ pub struct Report {
 /// Only what keeps it from looking: [`StoreError::Locked`], [`StoreError::NotAStore`],
 /// [`StoreError::NewerStore`], [`StoreError::Io`]. Damage is in the report.
 pub fn verify(dir: OwnedFd) -> Result<Report, StoreError> {
-    let root = Dir::root(dir, Faults::default())?;
+    let root = Dir::root(dir, Faults::none())?;
     let _lock = super::lock::lock(&root, false)?;
     let mut report = Report {
         problems: Vec::new(),
@@ -121,11 +121,7 @@ impl Report {
         let mounted = Mounted::read(root)?;
         self.clean = mounted.clean;
         // The lock says that nobody has the store open, so only the boot decides what is kept.
-        let boot_id = crate::sys::boot_id::boot_id().map_err(|source| StoreError::Io {
-            operation: "read",
-            file: "boot_id".to_owned(),
-            source,
-        })?;
+        let boot_id = recovery::boot_id()?;
         let input = Input {
             root,
             uuid: superblock.uuid,

@@ -7,8 +7,8 @@
 //! (`page_mkclean` in write-back).
 //!
 //! **Invariant**: every access is checked against the length at mapping time. A store into a page
-//! that the file does not have, or that has no space on disk, would be a SIGBUS: the caller maps only
-//! files that are fully allocated and that nobody truncates.
+//! that the file does not have, or that has no space on disk, would be a SIGBUS: the caller maps
+//! only files that are fully allocated and that nobody truncates.
 
 #![allow(unsafe_code)]
 

@@ -296,7 +296,7 @@ fn the_sweep_frees_what_is_not_live_and_older_than_the_mark() {
             .iter()
             .rev()
             .map(|at| at.0..at.0 + size)
-            .chain([small[3].0..small[3].0 + 64])
+            .chain(std::iter::once(small[3].0..small[3].0 + 64))
             .collect(),
         blobs: vec![blobs[7], blobs[2]],
     };

@@ -23,7 +23,7 @@ use super::{Opened, Source, Store, StoreError, StoreOptions};
 /// An open empty directory, and what keeps it from being removed.
 pub(super) fn root_dir() -> (tempfile::TempDir, Dir) {
     let temp = tempfile::tempdir().unwrap();
-    let root = Dir::root(open_dir(temp.path()), Faults::default()).unwrap();
+    let root = Dir::root(open_dir(temp.path()), Faults::none()).unwrap();
     (temp, root)
 }
 
@@ -50,7 +50,7 @@ impl World {
         World {
             temp: tempfile::tempdir().unwrap(),
             options,
-            faults: Faults::default(),
+            faults: Faults::none(),
         }
     }
 

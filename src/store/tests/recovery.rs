@@ -222,6 +222,43 @@ fn a_missing_or_damaged_segment_is_an_error() {
 }
 
 #[test]
+fn a_segment_that_is_gone_is_an_error() {
+    let world = World::new();
+    append(&world.store(), 0..300);
+    let mut names = world.names("journal");
+    names.pop();
+    for name in names {
+        let (path, aside) = (world.path("journal").join(&name), world.path("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        match world.try_open() {
+            Err(StoreError::Damaged { file, .. }) => assert_eq!(file, format!("journal/{name}")),
+            Err(other) => panic!("{other}"),
+            Ok(opened) => panic!("silently kept {:?}", journaled(opened)),
+        }
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    assert_eq!(journaled(world.open()).len(), 300);
+}
+
+#[test]
+fn a_segment_that_was_made_but_never_written_to_is_removed() {
+    for len in [0, 4096] {
+        for records in [0, 10] {
+            let world = World::new();
+            append(&world.store(), 0..records);
+            let next = if records == 0 { 1 } else { 2 };
+            let path = world.path(&format!("journal/{next:016x}"));
+            std::fs::write(&path, vec![0; len]).unwrap();
+            let opened = world.open();
+            assert!(!path.exists() && opened.recovery.dropped_bytes == 0);
+            append(&opened.store, records..200);
+            drop(opened);
+            assert_eq!(journaled(world.open()), (0..200).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
 fn pages_that_power_loss_took_from_beyond_the_barrier_are_no_damage() {
     let mut world = World::new();
     let store = world.store();
