@@ -92,6 +92,29 @@ impl Workspace {
         Ok(changed(&parent, &state.fork_view, &state.view))
     }
 
+    /// Whether the base still has what `branch`, a child of main, would replace in it. Fails with
+    /// `BaseChanged`. For bases that others can change.
+    pub fn check_base(&self, branch: &Arc<Branch>) -> Result<(), BranchError> {
+        let state = branch.state.read();
+        let version = self.base.version();
+        let mut paths = Vec::new();
+        for (_, was, is) in state.fork_view.diff_inodes(&state.view) {
+            let origin = is.or(was).and_then(|inode| inode.origin.clone());
+            let Some(origin) = origin.filter(|_| is.is_some_and(|i| !i.is_dir())) else { continue };
+            let now = match self.base.current_path(state.view.base_version, &origin.path)? {
+                Some(path) => self.base.lookup(version, &path)?,
+                None => continue,
+            };
+            if now.map(|found| found.stamp.0) != Some(origin.stamp) {
+                paths.push(origin.path.to_vec());
+            }
+        }
+        match paths.is_empty() {
+            true => Ok(()),
+            false => Err(BranchError::BaseChanged { paths }),
+        }
+    }
+
     /// Commits a live branch into its parent and makes that durable.
     ///
     /// `orphan` is called for each file of the parent that the commit replaces or removes, with the

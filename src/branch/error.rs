@@ -73,6 +73,9 @@ pub enum BranchError {
         /// What was asked.
         what: &'static str,
     },
+    /// Only main lies on the base (EINVAL).
+    #[error("only main is published; commit this branch into its parent first")]
+    NotMain,
     /// Somebody else's branch (EPERM).
     #[error("branch {:?} belongs to user {owner}", lossy(name))]
     NotOwner {

@@ -28,6 +28,7 @@ mod recover;
 mod resolve;
 mod state;
 mod table;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,15 +45,16 @@ pub use history::{Happened, History, Names, What};
 pub use publish::PublishReport;
 pub use reclaim::Reclaimed;
 pub use record::Record;
-pub use recover::{Places, Problem};
+pub use recover::Places;
 pub use resolve::{join, split};
+pub use verify::{Finding, Verified, verify_store};
 pub use state::{Branch, BranchMeta, End, Ending, Limits, Policy, State, Usage};
 
 use table::Table;
 
 use crate::base::Base;
 use crate::store::{BlobId, Dead, SegAddr, Store};
-use crate::tree::{BranchId, Change, Extent, Kind, Name, Source, View};
+use crate::tree::{BranchId, Change, Extent, Kind, Source, View};
 
 /// What the user chose for a workspace.
 #[derive(Clone, Debug)]

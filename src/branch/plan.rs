@@ -19,7 +19,7 @@ use super::{BranchError, Workspace};
 use crate::base::{AttrSet, Expect, Found, Plan, Shown, Slot, Stamp, StagedIno, Staging, Step, Want};
 use crate::store::BlobId;
 use crate::tree::{
-    Content, Dentry, DentryKey, Extent, FileId, Inode, Kind, Source, View, Xattrs,
+    Content, Dentry, Extent, FileId, Inode, Kind, Source, View, Xattrs,
 };
 
 /// Blobs of at least this size become the published file itself instead of being copied.
@@ -35,7 +35,6 @@ pub(super) struct Planned {
 
 /// A name of the view with its base path and its path in the view.
 struct Entry<'a> {
-    key: &'a DentryKey,
     dentry: &'a Dentry,
     base: Option<Vec<u8>>,
     path: Vec<u8>,
@@ -127,7 +126,7 @@ impl<'a> Planner<'a> {
             if let Some((file, _)) = dentry.file {
                 *self.names.entry(file).or_default() += 1;
             }
-            entries.push(Entry { key, dentry, base, path: join(&path, &key.name) });
+            entries.push(Entry { dentry, base, path: join(&path, &key.name) });
         }
         Ok(entries)
     }

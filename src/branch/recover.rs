@@ -379,12 +379,3 @@ fn read(replay: &mut Replay, recovery: Recovery) -> Result<(), BranchError> {
     }
     Ok(())
 }
-
-/// Something wrong with a store's records.
-#[derive(Debug)]
-pub struct Problem {
-    /// The record.
-    pub lsn: u64,
-    /// What is wrong.
-    pub what: String,
-}

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::branch::BranchError;
 use crate::client::ClientError;
+use crate::daemon::{DaemonError, OptionError};
 use crate::proto::ProtoError;
 
 /// The process's exit codes.
@@ -49,11 +51,25 @@ pub enum CliError {
         /// The workspace.
         path: PathBuf,
     },
-    /// This program was built without that part.
-    #[error("this build has no {verb}")]
-    NotInThisBuild {
-        /// The command.
-        verb: &'static str,
+    /// An option of a mount is wrong.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// A mount could not be made or ended.
+    #[error("{}", .0.chain())]
+    Daemon(#[from] DaemonError),
+    /// A store could not be checked or cleaned.
+    #[error("{}: {source}", store.display())]
+    Store {
+        /// The store.
+        store: PathBuf,
+        /// Why not.
+        source: Box<BranchError>,
+    },
+    /// The daemon goes on after its mount has gone.
+    #[error("the mount is gone, but process {pid} is still publishing")]
+    StillPublishing {
+        /// The daemon.
+        pid: u32,
     },
 }
 
@@ -72,9 +88,12 @@ impl CliError {
                 "unmount it first: branchfs umount {}",
                 path.display()
             )),
-            CliError::Output { .. } | CliError::Patch { .. } | CliError::NotInThisBuild { .. } => {
-                None
-            }
+            CliError::Output { .. }
+            | CliError::Patch { .. }
+            | CliError::Option(_)
+            | CliError::Daemon(_)
+            | CliError::Store { .. }
+            | CliError::StillPublishing { .. } => None,
         }
     }
 
@@ -89,7 +108,10 @@ impl CliError {
             | CliError::Output { .. }
             | CliError::Patch { .. }
             | CliError::Mounted { .. }
-            | CliError::NotInThisBuild { .. } => Exit::Failed,
+            | CliError::Daemon(_)
+            | CliError::Store { .. }
+            | CliError::StillPublishing { .. } => Exit::Failed,
+            CliError::Option(_) => Exit::Usage,
         }
     }
 

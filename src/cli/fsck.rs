@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::{CliError, Exit};
 use super::output::Session;
+use crate::branch::{Finding, Verified};
 use crate::client::{ClientError, Workspace};
+use crate::daemon::DaemonError;
 
 /// Check every invariant of a store that is not mounted
 ///
@@ -31,6 +33,20 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
 }
 
 /// Checks, and says what is wrong.
-fn check(_store: &Path, _session: &mut Session<'_>) -> Result<Exit, CliError> {
-    Err(CliError::NotInThisBuild { verb: "fsck" })
+fn check(store: &Path, session: &mut Session<'_>) -> Result<Exit, CliError> {
+    let dir = std::fs::File::open(store)
+        .map_err(|source| DaemonError::Store { path: store.to_owned(), source })?;
+    let failed = |source| CliError::Store { store: store.to_owned(), source: Box::new(source) };
+    let verified = crate::branch::verify_store(dir.into()).map_err(failed)?;
+    for Finding { place, what } in &verified.findings {
+        writeln!(session.out, "{place}: {what}")?;
+    }
+    let Verified { branches, records, files, findings } = &verified;
+    writeln!(
+        session.out,
+        "{}: {branches} branches, {files} files, {records} records, {} problems",
+        store.display(),
+        findings.len(),
+    )?;
+    Ok(if findings.is_empty() { Exit::Done } else { Exit::Damaged })
 }

@@ -28,8 +28,11 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
 }
 
 /// Collects in a store that no daemon holds.
-fn collect(_store: &Path) -> Result<(), CliError> {
-    Err(CliError::NotInThisBuild {
-        verb: "gc of a store",
-    })
+fn collect(store: &Path) -> Result<(), CliError> {
+    let failed = |source| CliError::Store { store: store.to_owned(), source: Box::new(source) };
+    let workspace = crate::daemon::open_unmounted(store)?;
+    workspace.expire_old().map_err(failed)?;
+    workspace.reclaim(&Vec::new).map_err(failed)?;
+    workspace.checkpoint().map_err(failed)?;
+    workspace.store.close().map_err(|error| failed(error.into()))
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::{CliError, Exit};
 use super::output::Session;
+use crate::daemon::{DaemonConfig, MountOptions, Request, mount_workspace};
+use crate::sys::process::close_inherited_fds;
 
 /// Mount a directory with branches; it shows the branch main
 ///
@@ -43,8 +45,33 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
 }
 
 /// Mounts, and serves the mount in the background or until it ends.
-fn serve(_args: &Args) -> Result<(), CliError> {
-    Err(CliError::NotInThisBuild { verb: "mount" })
+fn serve(args: &Args) -> Result<(), CliError> {
+    let mut options = MountOptions::default();
+    for list in &args.options {
+        options.apply(list)?;
+    }
+    start_log(args.verbose);
+    // The daemon must not keep the caller's pipes and locks.
+    close_inherited_fds()?;
+    if options.remount {
+        let mountpoint = args.mountpoint.as_ref().unwrap_or(&args.base);
+        return Ok(crate::daemon::remount(mountpoint, &options)?);
+    }
+    Ok(mount_workspace(Request {
+        base: args.base.clone(),
+        mountpoint: args.mountpoint.clone(),
+        store: args.store.clone(),
+        options,
+        daemon: DaemonConfig { foreground: args.foreground, log: None },
+    })?)
+}
+
+/// `RUST_LOG` decides; without it, warnings, and more with `-v`.
+fn start_log(verbose: u8) {
+    let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
+    let filter = env_logger::Env::default().default_filter_or(level);
+    // A second start, in tests, changes nothing.
+    let _ = env_logger::Builder::from_env(filter).format_timestamp_millis().try_init();
 }
 
 /// Whether the current directory is one that the mount now covers.

@@ -4,11 +4,16 @@
 //! at.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::{CliError, Exit};
 use super::output::Session;
 use crate::client::{ClientError, Verb, Workspace};
+use crate::daemon::ProcessWatch;
 use crate::proto::Command;
+
+/// How long the daemon may take to end after its mount is gone.
+const PUBLISH_LIMIT: Duration = Duration::from_secs(600);
 
 /// Publish what main holds into the base, then unmount
 ///
@@ -38,6 +43,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
         Err(error) => return Err(error.into()),
     };
     // A process does not keep busy what it unmounts.
+    let root = std::path::absolute(root)?;
     std::env::set_current_dir("/")?;
     unmount(&root, args.lazy)?;
     Ok(Exit::Done)
@@ -58,6 +64,20 @@ fn publish(workspace: &Workspace, session: &mut Session<'_>) -> Result<(), CliEr
 }
 
 /// Unmounts the workspace whose mount point is `root`.
-fn unmount(_root: &Path, _lazy: bool) -> Result<(), CliError> {
-    Err(CliError::NotInThisBuild { verb: "umount" })
+fn unmount(root: &Path, lazy: bool) -> Result<(), CliError> {
+    let pid = daemon_of(root);
+    let watch = pid.map(ProcessWatch::new).transpose()?.flatten();
+    crate::daemon::unmount(root, lazy)?;
+    if let (Some(watch), Some(pid), false) = (watch, pid, lazy)
+        && !watch.wait(PUBLISH_LIMIT)?
+    {
+        return Err(CliError::StillPublishing { pid });
+    }
+    Ok(())
+}
+
+/// The process that serves the mount, as it says itself; `None` where it is dead.
+fn daemon_of(root: &Path) -> Option<u32> {
+    let config = std::fs::read_to_string(root.join("@self/config")).ok()?;
+    config.lines().find_map(|line| line.strip_prefix("pid ")?.parse().ok())
 }

@@ -13,7 +13,7 @@ mod text;
 use crate::proto::reserved;
 use crate::tree::{FileId, Kind, NodeId};
 
-pub use text::Texts;
+pub use text::{Texts, config};
 
 /// A reserved file or directory of one branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

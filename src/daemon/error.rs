@@ -51,6 +51,42 @@ pub enum DaemonError {
         /// The cause.
         source: io::Error,
     },
+    /// The path is shown by a branchfs mount already.
+    #[error("{} is a branchfs mount already{}", path.display(), by(pid))]
+    AlreadyMounted {
+        /// The mount.
+        path: PathBuf,
+        /// Its daemon, where that could be told.
+        pid: Option<u32>,
+    },
+    /// The base is a store, or lies in one.
+    #[error("{} is inside {}, a branchfs store", path.display(), store.display())]
+    InsideStore {
+        /// The base.
+        path: PathBuf,
+        /// The store.
+        store: PathBuf,
+    },
+    /// The store's directory cannot be used.
+    #[error("cannot use {} as a store", path.display())]
+    Store {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Publishing renames files from the store into the base.
+    #[error(
+        "the store {} must be on the filesystem of {}; name another with --store",
+        store.display(),
+        base.display()
+    )]
+    OtherFilesystem {
+        /// The store.
+        store: PathBuf,
+        /// The base.
+        base: PathBuf,
+    },
     /// `/proc/self/mountinfo` cannot be read.
     #[error("cannot read /proc/self/mountinfo")]
     MountInfo {
@@ -142,4 +178,8 @@ fn list(holders: &[Holder]) -> String {
         n => format!(" and {n} more"),
     };
     format!("held by {}{more}", shown.join(", "))
+}
+
+fn by(pid: &Option<u32>) -> String {
+    pid.map(|pid| format!(", served by process {pid}")).unwrap_or_default()
 }

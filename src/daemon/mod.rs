@@ -36,6 +36,7 @@ mod mountinfo;
 mod options;
 mod serve;
 mod site;
+mod workspace;
 #[cfg(test)]
 mod tests;
 
@@ -47,3 +48,4 @@ pub use mounted::{Kernel, MountConfig, Mounted};
 pub use mountinfo::{Mount, MountTable};
 pub use options::{MountFlag, MountOptions, OptionError, Policy, Publish};
 pub use serve::{DaemonConfig, serve};
+pub use workspace::{Request, STORE_NAME, mount_workspace, open_unmounted};

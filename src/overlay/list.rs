@@ -24,6 +24,8 @@ pub struct ListItem<'a> {
 pub enum Take {
     /// It was taken, go on.
     More,
+    /// It is not wanted, go on.
+    Skip,
     /// There was no room for it.
     Full,
 }
@@ -54,7 +56,7 @@ impl Overlay {
             // A name may vanish from a shared base between the listing and the look.
             let attr = match self.named(&mounted, &state, dir, item.name) {
                 Ok(Some(named)) if named.file == item.node.file() => named.attr,
-                _ => return Take::More,
+                _ => return Take::Skip,
             };
             let took = sink(item, &attr);
             if took == Take::More {

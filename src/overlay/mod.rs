@@ -20,6 +20,8 @@ mod lookup;
 mod names;
 mod nodes;
 mod removal;
+mod roots;
+mod walk;
 mod xattr;
 
 use std::sync::Arc;
@@ -76,13 +78,6 @@ impl File {
         match self {
             File::Viewed(inode) | File::Orphaned(inode, _) => shown_attr(inode),
             File::Base(found, _) => found.attr,
-        }
-    }
-
-    fn kind(&self) -> Kind {
-        match self {
-            File::Viewed(inode) | File::Orphaned(inode, _) => inode.attr.kind,
-            File::Base(found, _) => found.attr.kind,
         }
     }
 }
@@ -271,22 +266,6 @@ impl Overlay {
             path.extend_from_slice(name);
         }
         Ok(path)
-    }
-
-    /// The base path of a directory whose entries show through, or `None` where it is opaque.
-    fn dir_origin(
-        &self,
-        mounted: &Mounted,
-        state: &State,
-        dir: NodeId,
-    ) -> FsResult<Option<Vec<u8>>> {
-        match self.file(mounted, state, dir)? {
-            File::Viewed(inode) if !inode.is_dir() => Err(FsError::NotDir),
-            File::Viewed(inode) => Ok(inode.origin.as_ref().map(|o| o.path.to_vec())),
-            File::Base(found, _) if found.attr.kind != Kind::Dir => Err(FsError::NotDir),
-            File::Base(_, path) => Ok(Some(path)),
-            File::Orphaned(..) => Err(FsError::NotFound),
-        }
     }
 
     /// The inode that a base file has in the view once something of it changes. Copies no content.

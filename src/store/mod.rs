@@ -234,6 +234,15 @@ impl Store {
         }
     }
 
+    /// Ends writing because the program itself is in doubt: what is in memory may be half done.
+    ///
+    /// `operation` is what went wrong, as in a sentence: "a request".
+    pub fn distrust(&self, operation: &'static str) {
+        let source = std::io::ErrorKind::Other.into();
+        let file = "the program's memory".to_owned();
+        self.poison(StoreError::Io { operation, file, source });
+    }
+
     fn check_writable(&self) -> Result<(), StoreError> {
         if let Some(cause) = self.poison.get() {
             return Err(StoreError::Poisoned {

@@ -1,6 +1,120 @@
-//! What a mount needs of a filesystem, and what it counts while it serves one.
+//! The mounted filesystem, as the kernel asks for it: files, branches and reserved files together.
+//!
+//! Owns which node is what, how long the kernel may believe what it was told, and telling it when
+//! that ends. What files do is `overlay`'s, what the reserved files say is `ctlfs`'s.
+//!
+//! **Invariants**
+//! - No method waits for the kernel, a disk or another request; what has to is an
+//!   [`ops::Outcome::Later`].
+//! - Whoever has seen an operation succeed sees what it did: everything cached that it made stale is
+//!   invalidated before it answers, after every lock is released.
+//! - While a commit is under way, names of the branch that takes it are not cached, and what is
+//!   cached is dropped before anybody can see the new state.
 
+mod background;
+mod control;
+mod dispatch;
+mod errno;
+mod invalidate;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod metrics;
 pub mod ops;
+mod reserved;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+
+use crate::branch::{Branch, Workspace};
+use crate::overlay::Overlay;
+use crate::tree::{BranchId, NodeId};
+use metrics::Metrics;
+use ops::KernelCache;
+
+use background::Background;
+
+/// How the kernel is told, and what it is told.
+pub struct VfsConfig {
+    /// The kernel's caches.
+    pub cache: Arc<dyn KernelCache>,
+    /// What the mount counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether nobody but this process can change the base while it is mounted.
+    pub exclusive: bool,
+    /// Whether listings of a branch's root show the reserved names.
+    pub show_reserved: bool,
+    /// The lines of `@self/config`.
+    pub config: String,
+    /// Writes back what shared mappings have made dirty in the kernel's cache of this mount.
+    pub write_back: Box<dyn Fn() + Send + Sync>,
+}
+
+/// The filesystem.
+#[derive(Clone)]
+pub struct Vfs(Arc<Inner>);
+
+/// What all clones of a [`Vfs`] share.
+pub(crate) struct Inner {
+    overlay: Overlay,
+    config: VfsConfig,
+    /// How many commits into a branch are under way: its names are not cached.
+    settling: DashMap<BranchId, usize>,
+    /// The texts that readers of reserved files are in the middle of.
+    texts: Mutex<HashMap<NodeId, Arc<Vec<u8>>>>,
+    /// The clock of reserved files: every look at one is a later time.
+    ticks: std::sync::atomic::AtomicU64,
+    ended: std::sync::atomic::AtomicBool,
+    background: Mutex<Option<Background>>,
+}
+
+/// How long a base that others can change is believed.
+const SHARED_TTL: Duration = Duration::from_secs(1);
+
+impl Vfs {
+    /// The filesystem of `workspace`.
+    pub fn new(workspace: Arc<Workspace>, config: VfsConfig) -> Vfs {
+        Vfs(Arc::new(Inner {
+            overlay: Overlay::new(workspace),
+            config,
+            settling: DashMap::new(),
+            texts: Mutex::default(),
+            ticks: Default::default(),
+            ended: Default::default(),
+            background: Mutex::default(),
+        }))
+    }
+
+    /// Starts what is done without being asked; it ends with the mount.
+    pub fn start_background(&self) -> std::io::Result<()> {
+        *self.0.background.lock() = Some(Background::start(self)?);
+        Ok(())
+    }
+
+    /// The branches.
+    pub fn workspace(&self) -> &Arc<Workspace> {
+        self.0.workspace()
+    }
+}
+
+impl Inner {
+    fn workspace(&self) -> &Arc<Workspace> {
+        &self.overlay.workspace
+    }
+
+    /// How long the kernel may believe what it learns of files of a branch.
+    fn ttl(&self, branch: &Branch) -> Duration {
+        if !self.settling.is_empty() && self.settling.contains_key(&branch.id) {
+            return Duration::ZERO;
+        }
+        match self.config.exclusive && branch.is_live() {
+            true => ops::FOREVER,
+            false => SHARED_TTL,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! From a base directory to a mounted workspace: what is checked, what is opened, what is built.
+//!
+//! The base and the store are opened before anything is mounted, and reached by those descriptors
+//! from then on; the paths are for messages.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::detach::{absolute, clear_dead_mount};
+use super::error::DaemonError;
+use super::mounted::{Kernel, MountConfig};
+use super::mountinfo::MountTable;
+use super::options::{MountOptions, Policy, Publish};
+use super::serve::{DaemonConfig, serve};
+use crate::branch::{self, Places, PublishMode, Workspace, WorkspaceOptions};
+use crate::ctlfs;
+use crate::vfs::{Vfs, VfsConfig};
+
+/// The store's name in a base.
+pub const STORE_NAME: &str = ".branchfs";
+/// The file in a store that says which base it belongs to.
+const BASE_FILE: &str = "base";
+
+/// What is to be mounted.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The base directory.
+    pub base: PathBuf,
+    /// Where to mount; over the base if `None`.
+    pub mountpoint: Option<PathBuf>,
+    /// The store's directory; `BASE/.branchfs` if `None`.
+    pub store: Option<PathBuf>,
+    /// What `-o` said.
+    pub options: MountOptions,
+    /// How the process runs.
+    pub daemon: DaemonConfig,
+}
+
+/// Mounts a workspace; see [`serve`] for when it returns.
+pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
+    clear_dead_mount(&request.base)?;
+    let base = canonical(&request.base)?;
+    let mountpoint = match &request.mountpoint {
+        Some(path) => {
+            clear_dead_mount(path)?;
+            canonical(path)?
+        }
+        None => base.clone(),
+    };
+    let in_place = mountpoint == base;
+    refuse_mounted(&base)?;
+    refuse_inside_store(&base)?;
+    let root = open_dir(&base)?;
+    open_dir(&mountpoint)?;
+    let store_path = match request.store.as_ref().or(request.options.store.as_ref()) {
+        Some(path) => absolute(path)?,
+        None => base.join(STORE_NAME),
+    };
+    let read_only = request.options.read_only;
+    let store = open_store(&store_path, &base, &root, read_only)?;
+    let store_path = canonical(&store_path)?;
+    let hide = store_path
+        .strip_prefix(&base)
+        .ok()
+        .map(|path| path.as_os_str().as_bytes().to_vec())
+        .filter(|path| !path.is_empty());
+    let options = request.options.clone();
+    let places = Places { base: root, store, hide, exclusive: in_place };
+    let names = [&base, &store_path, &mountpoint].map(|path| path.display().to_string());
+    let flushed = mountpoint.clone();
+    let mount = MountConfig { options, ..MountConfig::new(base, mountpoint) };
+    let show_reserved = request.options.show_ctl;
+    let workspace_options = workspace_options(&request.options);
+    serve(mount, &request.daemon, move |kernel| {
+        build(places, workspace_options, kernel, show_reserved, names, flushed)
+    })
+}
+
+fn workspace_options(options: &MountOptions) -> WorkspaceOptions {
+    WorkspaceOptions {
+        policy: match options.policy {
+            Policy::FirstWinner => branch::Policy::FirstWinner,
+            Policy::Merge => branch::Policy::Merge,
+        },
+        publish: match options.publish {
+            Publish::Sync => PublishMode::Sync,
+            Publish::Async => PublishMode::Async,
+            Publish::Manual => PublishMode::Manual,
+        },
+        trash: options.trash,
+        read_only: options.read_only,
+    }
+}
+
+/// Why a workspace cannot be served.
+#[derive(Debug, thiserror::Error)]
+enum BuildError {
+    #[error(transparent)]
+    Branch(#[from] branch::BranchError),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+fn build(
+    places: Places,
+    options: WorkspaceOptions,
+    kernel: Kernel,
+    show_reserved: bool,
+    [base, store, mountpoint]: [String; 3],
+    flushed: PathBuf,
+) -> Result<Arc<Vfs>, BuildError> {
+    let exclusive = places.exclusive;
+    let workspace = Arc::new(Workspace::open(places, options)?);
+    let config = ctlfs::config(&workspace, &base, &store, &mountpoint);
+    let vfs = Vfs::new(
+        workspace,
+        VfsConfig {
+            cache: kernel.cache,
+            metrics: kernel.metrics,
+            exclusive,
+            show_reserved,
+            config,
+            write_back: Box::new(move || write_back(&flushed)),
+        },
+    );
+    vfs.start_background()?;
+    Ok(Arc::new(vfs))
+}
+
+/// syncfs(2) of the mount: what shared mappings have dirtied comes to us as writes.
+fn write_back(mountpoint: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let synced = rustix::fs::openat(CWD, mountpoint, flags, Mode::empty())
+        .and_then(|dir| rustix::fs::syncfs(&dir));
+    if let Err(error) = synced {
+        log::warn!("dirty mappings are not written back: {error}");
+    }
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, DaemonError> {
+    path.canonicalize().map_err(|source| DaemonError::Path { path: path.to_path_buf(), source })
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd, DaemonError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty())
+        .map_err(|error| DaemonError::Path { path: path.to_path_buf(), source: error.into() })
+}
+
+/// A base that a branchfs mount shows is no plain directory.
+fn refuse_mounted(base: &Path) -> Result<(), DaemonError> {
+    let table = MountTable::read()?;
+    let mut at = Some(base);
+    while let Some(path) = at {
+        if let Some(mount) = table.top_at(path) {
+            if !mount.is_branchfs() {
+                return Ok(());
+            }
+            let pid = pid_of(path);
+            return Err(DaemonError::AlreadyMounted { path: path.to_path_buf(), pid });
+        }
+        at = path.parent();
+    }
+    Ok(())
+}
+
+/// The daemon of a living mount, as its `@self/config` says.
+fn pid_of(mountpoint: &Path) -> Option<u32> {
+    let config = std::fs::read_to_string(mountpoint.join("@self/config")).ok()?;
+    config.lines().find_map(|line| line.strip_prefix("pid ")?.parse().ok())
+}
+
+/// A directory of a store is nobody's workspace.
+fn refuse_inside_store(base: &Path) -> Result<(), DaemonError> {
+    for path in base.ancestors() {
+        let is_store = path.join("superblock").is_file() && path.join("journal").is_dir();
+        if is_store || path.file_name() == Some(OsStr::new(STORE_NAME)) {
+            let (path, store) = (base.to_path_buf(), path.to_path_buf());
+            return Err(DaemonError::InsideStore { path, store });
+        }
+    }
+    Ok(())
+}
+
+fn open_store(
+    path: &Path,
+    base: &Path,
+    root: &OwnedFd,
+    read_only: bool,
+) -> Result<OwnedFd, DaemonError> {
+    let failed = |source: std::io::Error| DaemonError::Store { path: path.to_path_buf(), source };
+    if !read_only {
+        match rustix::fs::mkdirat(CWD, path, Mode::RWXU) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(failed(error.into())),
+        }
+    }
+    let store = open_dir(path).map_err(|error| match error {
+        DaemonError::Path { source, .. } => failed(source),
+        other => other,
+    })?;
+    let device = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| stat.st_dev);
+    let same = device(&store).and_then(|a| Ok(a == device(root)?));
+    if !same.map_err(|error| failed(error.into()))? {
+        let (store, base) = (path.to_path_buf(), base.to_path_buf());
+        return Err(DaemonError::OtherFilesystem { store, base });
+    }
+    if !read_only {
+        std::fs::write(path.join(BASE_FILE), base.as_os_str().as_bytes()).map_err(failed)?;
+    }
+    Ok(store)
+}
+
+/// Opens a store that is not mounted, with its base, for maintenance. `store` is its directory.
+pub fn open_unmounted(store: &Path) -> Result<Workspace, DaemonError> {
+    let store = canonical(store)?;
+    let failed = |source| DaemonError::Store { path: store.clone(), source };
+    if !store.join("superblock").is_file() {
+        return Err(failed(std::io::Error::new(
+            std::io::ErrorKind::NotFound,
+            "there is no superblock in it; a store is BASE/.branchfs or what --store named",
+        )));
+    }
+    let base = std::fs::read(store.join(BASE_FILE)).map_err(failed)?;
+    let base = PathBuf::from(OsStr::from_bytes(&base));
+    let root = open_dir(&base)?;
+    let hide = store.strip_prefix(&base).ok().map(|path| path.as_os_str().as_bytes().to_vec());
+    let places = Places { base: root, store: open_dir(&store)?, hide, exclusive: false };
+    let options = workspace_options(&MountOptions::default());
+    Workspace::open(places, options)
+        .map_err(|error| DaemonError::Build { said: error.to_string() })
+}

@@ -1,0 +1,124 @@
+//! What is done without being asked: publishing when idle, barriers, expiry, checkpoints, sweeps.
+//!
+//! One thread. Whatever fails is logged and tried again at the next turn.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Inner, Vfs};
+use crate::branch::{BranchError, PublishMode};
+use crate::tree::View;
+
+/// How often it looks; main is idle if nothing changed between two looks.
+const TURN: Duration = Duration::from_secs(1);
+/// After so many turns without one, what was acknowledged becomes durable (as ext4's commit=5).
+const TURNS_TO_BARRIER: u64 = 5;
+const TURNS_TO_EXPIRY: u64 = 30;
+const TURNS_TO_SWEEP: u64 = 10;
+
+/// The background thread of a [`Vfs`]; it ends when this is dropped.
+pub struct Background {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Background {
+    /// Starts it.
+    pub fn start(vfs: &Vfs) -> std::io::Result<Background> {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let (weak, stopped) = (Arc::downgrade(&vfs.0), stop.clone());
+        let thread = std::thread::Builder::new()
+            .name("background".into())
+            .spawn(move || turns(&weak, &stopped))?;
+        Ok(Background { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        *self.stop.0.lock() = true;
+        self.stop.1.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the background thread panicked");
+        }
+    }
+}
+
+fn turns(inner: &Weak<Inner>, stop: &(Mutex<bool>, Condvar)) {
+    let mut last = View::default();
+    for turn in 1.. {
+        {
+            let mut stopped = stop.0.lock();
+            if !*stopped {
+                stop.1.wait_for(&mut stopped, TURN);
+            }
+            if *stopped {
+                return;
+            }
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        if inner.ended.load(Ordering::Acquire) {
+            return;
+        }
+        let vfs = Vfs(inner);
+        if let Err(error) = vfs.turn(turn, &mut last) {
+            log::warn!("background work: {error}");
+        }
+    }
+}
+
+impl Vfs {
+    fn turn(&self, turn: u64, last: &mut View) -> Result<(), BranchError> {
+        let workspace = self.workspace();
+        if workspace.options.read_only || workspace.store.poisoned().is_some() {
+            return Ok(());
+        }
+        let view = workspace.main().state.read().view.clone();
+        let idle = view.same_as(last);
+        *last = view;
+        if idle && !last.is_empty() && workspace.options.publish != PublishMode::Manual {
+            workspace.publish()?;
+        }
+        if turn % TURNS_TO_BARRIER == 0
+            && workspace.store.synced_to() < workspace.store.last_lsn()
+        {
+            workspace.barrier()?;
+        }
+        if turn % TURNS_TO_EXPIRY == 0 {
+            workspace.expire_old()?;
+        }
+        workspace.checkpoint_if_due()?;
+        if turn % TURNS_TO_SWEEP == 0 && workspace.has_garbage() {
+            self.collect()?;
+        }
+        Ok(())
+    }
+
+    /// The end of a mount: what main has goes into the base, the store is closed.
+    pub(super) fn finish(&self) {
+        if self.0.ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        drop(self.0.background.lock().take());
+        let workspace = self.workspace();
+        if workspace.options.read_only {
+            return;
+        }
+        if let Err(error) = workspace.publish() {
+            log::error!("main is not published, its changes stay in the store: {error}");
+        }
+        let closed = workspace.base.purge(usize::MAX).map_err(BranchError::from).and_then(|_| {
+            workspace.checkpoint()?;
+            Ok(workspace.store.close()?)
+        });
+        if let Err(error) = closed {
+            log::error!("the store is not closed cleanly: {error}");
+        }
+    }
+}

@@ -1,0 +1,563 @@
+//! Each operation of the kernel, sent to where it belongs: a reserved file or a file of a branch.
+
+use super::Vfs;
+use super::ops::{
+    Cred, DirItem, Entry, Errno, FsStat, Lookup, NodeAttr, OpResult, Ops, Outcome, SetAttr,
+    SetTime, Sink,
+};
+use crate::branch::now;
+use crate::ctlfs::Reserved;
+use crate::overlay::{
+    Allocate, AttrChange, Creation, ListItem, MAX_NAME_BYTES, RenameMode, Seek, Take, XattrMode,
+};
+use crate::tree::{Attr, FileId, Kind, NodeId, Time};
+
+/// What a name in a directory is about.
+enum Place {
+    /// A file of a branch.
+    File,
+    /// A reserved name at a branch's root.
+    AtRoot,
+    /// Something in a reserved directory.
+    In(Reserved),
+}
+
+fn place(parent: NodeId, name: &[u8]) -> Place {
+    match Reserved::of(parent.file()) {
+        Some(dir) => Place::In(dir),
+        None if parent.file() == FileId::ROOT && Reserved::at_root(name).is_some() => Place::AtRoot,
+        None => Place::File,
+    }
+}
+
+fn set_time(time: SetTime) -> Time {
+    match time {
+        SetTime::Now => now(),
+        SetTime::At(time) => time,
+    }
+}
+
+fn later<T>(rest: impl FnOnce() -> OpResult<T> + Send + 'static) -> OpResult<Outcome<T>> {
+    Ok(Outcome::Later(Box::new(rest)))
+}
+
+const REFUSED: Errno = Errno(libc::EPERM);
+
+impl Vfs {
+    fn entry(&self, parent: NodeId, (node, attr): (NodeId, Attr)) -> OpResult<Entry> {
+        let ttl = match self.0.overlay.mounted(parent) {
+            Ok(mounted) => self.0.ttl(&mounted.branch),
+            Err(error) => return Err(error.into()),
+        };
+        let node = NodeAttr { node, attr, attr_ttl: ttl };
+        Ok(Entry { node, entry_ttl: ttl, generation: 0 })
+    }
+
+    fn node_attr(&self, node: NodeId, attr: Attr) -> OpResult<NodeAttr> {
+        let mounted = self.0.overlay.mounted(node)?;
+        Ok(NodeAttr { node, attr, attr_ttl: self.0.ttl(&mounted.branch) })
+    }
+
+    fn dots(
+        &self,
+        node: NodeId,
+        from: u64,
+        sink: &mut dyn FnMut(&DirItem<'_>) -> Sink,
+    ) -> OpResult<bool> {
+        if from >= 2 {
+            return Ok(true);
+        }
+        let parent = match node.file() {
+            FileId::ROOT => node,
+            _ => self.0.overlay.parent(node)?,
+        };
+        for (name, node, next) in [(&b"."[..], node, 1), (b"..", parent, 2)] {
+            let item = DirItem { name, node, kind: Kind::Dir, next };
+            if from < next && sink(&item) == Sink::Full {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a name of a branch's root is a user's file that a reserved one covers.
+    fn is_covered(node: NodeId, name: &[u8]) -> bool {
+        node.file() == FileId::ROOT && Reserved::at_root(name).is_some()
+    }
+
+    /// The reserved names of a root, where the mount lists them: positions below all hashes.
+    fn reserved_items(&self, node: NodeId) -> Vec<(&'static str, NodeId, Kind)> {
+        if node.file() != FileId::ROOT || !self.0.config.show_reserved {
+            return Vec::new();
+        }
+        let incarnation = node.incarnation();
+        Reserved::AT_ROOT.iter().map(|r| (r.name(), r.node(incarnation), r.kind())).collect()
+    }
+}
+
+impl Ops for Vfs {
+    fn lookup(&self, _: &Cred, parent: NodeId, name: &[u8]) -> OpResult<Lookup> {
+        match place(parent, name) {
+            Place::In(dir) => self.0.reserved_lookup(parent, dir, name),
+            Place::AtRoot => {
+                let file = Reserved::at_root(name).ok_or(Errno(libc::ENOENT))?;
+                let node = file.node(parent.incarnation());
+                Ok(Lookup::Found(self.0.reserved_entry(node, file)?))
+            }
+            Place::File => match self.0.overlay.lookup(parent, name)? {
+                Some(found) => Ok(Lookup::Found(self.entry(parent, found)?)),
+                None => {
+                    let mounted = self.0.overlay.mounted(parent)?;
+                    Ok(Lookup::Absent(self.0.ttl(&mounted.branch)))
+                }
+            },
+        }
+    }
+
+    fn forget(&self, node: NodeId, lookups: u64) {
+        if Reserved::of(node.file()).is_none() {
+            self.0.overlay.forget(node, lookups);
+        }
+    }
+
+    fn getattr(&self, _: &Cred, node: NodeId) -> OpResult<NodeAttr> {
+        if let Some(file) = Reserved::of(node.file()) {
+            return self.0.reserved_attr(node, file);
+        }
+        let attr = self.0.overlay.getattr(node)?;
+        self.node_attr(node, attr)
+    }
+
+    fn setattr(&self, cred: &Cred, node: NodeId, set: &SetAttr) -> OpResult<NodeAttr> {
+        if let Some(file) = Reserved::of(node.file()) {
+            // `echo > .ctl` cuts the file to nothing first, and touch(1) sets its times.
+            let harmless = set.mode.is_none() && set.uid.is_none() && set.gid.is_none();
+            return match harmless && file.kind() == Kind::File {
+                true => self.0.reserved_attr(node, file),
+                false => Err(REFUSED),
+            };
+        }
+        let change = AttrChange {
+            mode: set.mode,
+            uid: set.uid,
+            gid: set.gid,
+            size: set.size,
+            atime: set.atime.map(set_time),
+            mtime: set.mtime.map(set_time),
+            ctime: set.ctime.map(set_time),
+            kill_priv: cred.uid != 0,
+        };
+        let attr = self.0.overlay.setattr(node, &change)?;
+        self.node_attr(node, attr)
+    }
+
+    fn readlink(&self, node: NodeId) -> OpResult<Vec<u8>> {
+        Ok(self.0.overlay.readlink(node)?)
+    }
+
+    fn mknod(
+        &self,
+        cred: &Cred,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+    ) -> OpResult<Entry> {
+        match place(parent, name) {
+            Place::File => {}
+            Place::AtRoot => return Err(Errno(libc::EEXIST)),
+            Place::In(_) => return Err(REFUSED),
+        }
+        let kind = Kind::from_mode(mode).unwrap_or(Kind::File);
+        let creation = Creation {
+            kind,
+            mode: mode & 0o7777,
+            umask,
+            uid: cred.uid,
+            gid: cred.gid,
+            rdev: if matches!(kind, Kind::Char | Kind::Block) { rdev } else { 0 },
+            target: None,
+        };
+        let made = self.0.overlay.create(parent, name, &creation)?;
+        self.entry(parent, made)
+    }
+
+    fn mkdir(
+        &self,
+        cred: &Cred,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        umask: u32,
+    ) -> OpResult<Outcome<Entry>> {
+        match place(parent, name) {
+            Place::In(Reserved::Branches) => {
+                let (vfs, cred, name) = (self.clone(), *cred, name.to_vec());
+                later(move || vfs.mkdir_branch(&cred, parent, &name))
+            }
+            Place::In(_) => Err(REFUSED),
+            Place::AtRoot => Err(Errno(libc::EEXIST)),
+            Place::File => {
+                let creation = Creation {
+                    kind: Kind::Dir,
+                    mode: mode & 0o7777,
+                    umask,
+                    uid: cred.uid,
+                    gid: cred.gid,
+                    rdev: 0,
+                    target: None,
+                };
+                let made = self.0.overlay.create(parent, name, &creation)?;
+                Ok(Outcome::Now(self.entry(parent, made)?))
+            }
+        }
+    }
+
+    fn unlink(&self, _: &Cred, parent: NodeId, name: &[u8]) -> OpResult<()> {
+        match place(parent, name) {
+            Place::File => Ok(self.0.overlay.unlink(parent, name)?),
+            _ => Err(REFUSED),
+        }
+    }
+
+    fn rmdir(&self, cred: &Cred, parent: NodeId, name: &[u8]) -> OpResult<Outcome<()>> {
+        let (vfs, cred, owned) = (self.clone(), *cred, name.to_vec());
+        match place(parent, name) {
+            Place::In(Reserved::Branches) if name != Reserved::Trash.name().as_bytes() => {
+                later(move || vfs.rmdir_branch(&cred, parent, &owned))
+            }
+            Place::In(Reserved::Trash) => later(move || vfs.rmdir_trash(&cred, parent, &owned)),
+            Place::In(_) | Place::AtRoot => Err(REFUSED),
+            Place::File => Ok(Outcome::Now(self.0.overlay.rmdir(parent, name)?)),
+        }
+    }
+
+    fn symlink(&self, cred: &Cred, parent: NodeId, name: &[u8], target: &[u8]) -> OpResult<Entry> {
+        match place(parent, name) {
+            Place::File => {}
+            Place::AtRoot => return Err(Errno(libc::EEXIST)),
+            Place::In(_) => return Err(REFUSED),
+        }
+        let creation = Creation {
+            kind: Kind::Symlink,
+            mode: 0o777,
+            umask: 0,
+            uid: cred.uid,
+            gid: cred.gid,
+            rdev: 0,
+            target: Some(target),
+        };
+        let made = self.0.overlay.create(parent, name, &creation)?;
+        self.entry(parent, made)
+    }
+
+    fn rename(
+        &self,
+        cred: &Cred,
+        parent: NodeId,
+        name: &[u8],
+        new_parent: NodeId,
+        new_name: &[u8],
+        flags: u32,
+    ) -> OpResult<Outcome<()>> {
+        match (place(parent, name), place(new_parent, new_name)) {
+            (Place::File, Place::File) => {}
+            (Place::In(from), Place::In(Reserved::Branches))
+                if matches!(from, Reserved::Branches | Reserved::Trash) =>
+            {
+                if flags & !libc::RENAME_NOREPLACE != 0 {
+                    return Err(Errno(libc::EINVAL));
+                }
+                let (vfs, cred) = (self.clone(), *cred);
+                let (name, new_name) = (name.to_vec(), new_name.to_vec());
+                let from = (parent, from == Reserved::Trash);
+                return later(move || vfs.rename_branch(&cred, from, &name, new_parent, &new_name));
+            }
+            _ => return Err(REFUSED),
+        }
+        let mode = match flags {
+            0 => RenameMode::Replace,
+            libc::RENAME_NOREPLACE => RenameMode::NoReplace,
+            libc::RENAME_EXCHANGE => RenameMode::Exchange,
+            _ => return Err(Errno(libc::EINVAL)),
+        };
+        self.0.overlay.rename((parent, name), (new_parent, new_name), mode)?;
+        Ok(Outcome::Now(()))
+    }
+
+    fn link(&self, _: &Cred, node: NodeId, new_parent: NodeId, new_name: &[u8]) -> OpResult<Entry> {
+        match place(new_parent, new_name) {
+            Place::File if Reserved::of(node.file()).is_none() => {}
+            _ => return Err(REFUSED),
+        }
+        let linked = self.0.overlay.link(node, new_parent, new_name)?;
+        self.entry(new_parent, linked)
+    }
+
+    fn read(&self, node: NodeId, offset: u64, len: u32, out: &mut Vec<u8>) -> OpResult<()> {
+        match Reserved::of(node.file()) {
+            Some(file) => self.0.reserved_read(node, file, offset, len, out),
+            None => Ok(self.0.overlay.read(node, offset, len, out)?),
+        }
+    }
+
+    fn write(
+        &self,
+        cred: &Cred,
+        node: NodeId,
+        offset: u64,
+        data: &[u8],
+        kill_priv: bool,
+        _from_cache: bool,
+    ) -> OpResult<Outcome<u32>> {
+        if let Some(file) = Reserved::of(node.file()) {
+            if !file.is_writable() {
+                return Err(Errno(libc::EACCES));
+            }
+            let (vfs, cred, data) = (self.clone(), *cred, data.to_vec());
+            return later(move || {
+                vfs.control_write(&cred, node, file, &data).map(|()| data.len() as u32)
+            });
+        }
+        Ok(Outcome::Now(self.0.overlay.write(node, offset, data, kill_priv)?))
+    }
+
+    fn fsync(&self, node: NodeId, _: bool) -> OpResult<Outcome<()>> {
+        if Reserved::of(node.file()).is_some() {
+            return Ok(Outcome::Now(()));
+        }
+        self.0.overlay.mounted(node)?;
+        let vfs = self.clone();
+        later(move || Ok(vfs.workspace().barrier()?))
+    }
+
+    fn readdir(
+        &self,
+        _: &Cred,
+        node: NodeId,
+        from: u64,
+        sink: &mut dyn FnMut(&DirItem<'_>) -> Sink,
+    ) -> OpResult<()> {
+        if let Some(dir) = Reserved::of(node.file()) {
+            return self.0.reserved_list(node, dir, from, sink);
+        }
+        if !self.dots(node, from, sink)? {
+            return Ok(());
+        }
+        if from <= 2 {
+            for (name, node, kind) in self.reserved_items(node) {
+                // They all lead on to the files: positions of their own could be those of names.
+                if sink(&DirItem { name: name.as_bytes(), node, kind, next: 2 }) == Sink::Full {
+                    return Ok(());
+                }
+            }
+        }
+        self.0.overlay.list(node, from.max(2), &mut |item: &ListItem<'_>| {
+            if Vfs::is_covered(node, item.name) {
+                return Take::More;
+            }
+            let ListItem { name, node, kind, next } = *item;
+            match sink(&DirItem { name, node, kind, next }) {
+                Sink::Taken => Take::More,
+                Sink::Full => Take::Full,
+            }
+        })?;
+        Ok(())
+    }
+
+    fn readdirplus(
+        &self,
+        cred: &Cred,
+        node: NodeId,
+        from: u64,
+        sink: &mut dyn FnMut(&DirItem<'_>, &Entry) -> Sink,
+    ) -> OpResult<()> {
+        if Reserved::of(node.file()).is_some() {
+            return self.plus_by_lookup(cred, node, from, sink);
+        }
+        let own = self.getattr(cred, node)?;
+        let own = Entry { node: own, entry_ttl: own.attr_ttl, generation: 0 };
+        if !self.dots(node, from, &mut |item| sink(item, &own))? {
+            return Ok(());
+        }
+        if from <= 2 && !self.reserved_items(node).is_empty() {
+            for (name, node, kind) in self.reserved_items(node) {
+                let Some(file) = Reserved::of(node.file()) else { continue };
+                let entry = self.0.reserved_entry(node, file)?;
+                let item = DirItem { name: name.as_bytes(), node, kind, next: 2 };
+                if sink(&item, &entry) == Sink::Full {
+                    return Ok(());
+                }
+            }
+        }
+        let ttl = own.entry_ttl;
+        self.0.overlay.list_plus(node, from.max(2), &mut |item: &ListItem<'_>, attr| {
+            if Vfs::is_covered(node, item.name) {
+                return Take::Skip;
+            }
+            let ListItem { name, node, kind, next } = *item;
+            let node_attr = NodeAttr { node, attr: *attr, attr_ttl: ttl };
+            let entry = Entry { node: node_attr, entry_ttl: ttl, generation: 0 };
+            match sink(&DirItem { name, node, kind, next }, &entry) {
+                Sink::Taken => Take::More,
+                Sink::Full => Take::Full,
+            }
+        })?;
+        Ok(())
+    }
+
+    fn statfs(&self, _: NodeId) -> OpResult<FsStat> {
+        let stat = self.workspace().base.statvfs().map_err(crate::branch::BranchError::from)?;
+        Ok(FsStat {
+            blocks: stat.f_blocks,
+            blocks_free: stat.f_bfree,
+            blocks_available: stat.f_bavail,
+            files: stat.f_files,
+            files_free: stat.f_ffree,
+            block_bytes: u32::try_from(stat.f_frsize).unwrap_or(4096),
+            name_bytes: MAX_NAME_BYTES as u32,
+        })
+    }
+
+    fn setxattr(
+        &self,
+        _: &Cred,
+        node: NodeId,
+        name: &[u8],
+        value: &[u8],
+        flags: i32,
+    ) -> OpResult<()> {
+        if Reserved::of(node.file()).is_some() {
+            return Err(Errno(libc::EOPNOTSUPP));
+        }
+        let mode = match flags {
+            0 => XattrMode::Set,
+            libc::XATTR_CREATE => XattrMode::Create,
+            libc::XATTR_REPLACE => XattrMode::Replace,
+            _ => return Err(Errno(libc::EINVAL)),
+        };
+        Ok(self.0.overlay.setxattr(node, name, value, mode)?)
+    }
+
+    fn getxattr(&self, _: &Cred, node: NodeId, name: &[u8]) -> OpResult<Vec<u8>> {
+        if Reserved::of(node.file()).is_some() {
+            return Err(Errno(libc::ENODATA));
+        }
+        Ok(self.0.overlay.getxattr(node, name)?)
+    }
+
+    fn listxattr(&self, cred: &Cred, node: NodeId) -> OpResult<Vec<u8>> {
+        if Reserved::of(node.file()).is_some() {
+            return Ok(Vec::new());
+        }
+        let mut list = Vec::new();
+        for name in self.0.overlay.listxattr(node)? {
+            if cred.uid != 0 && name.starts_with(b"trusted.") {
+                continue;
+            }
+            list.extend_from_slice(&name);
+            list.push(0);
+        }
+        Ok(list)
+    }
+
+    fn removexattr(&self, _: &Cred, node: NodeId, name: &[u8]) -> OpResult<()> {
+        if Reserved::of(node.file()).is_some() {
+            return Err(Errno(libc::ENODATA));
+        }
+        Ok(self.0.overlay.removexattr(node, name)?)
+    }
+
+    fn fallocate(
+        &self,
+        cred: &Cred,
+        node: NodeId,
+        offset: u64,
+        len: u64,
+        mode: i32,
+    ) -> OpResult<()> {
+        if Reserved::of(node.file()).is_some() {
+            return Err(Errno(libc::EOPNOTSUPP));
+        }
+        let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+        let mode = match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            0 => Allocate::Reserve { keep_size },
+            libc::FALLOC_FL_PUNCH_HOLE if keep_size => Allocate::Punch,
+            libc::FALLOC_FL_ZERO_RANGE => Allocate::Zero { keep_size },
+            _ => return Err(Errno(libc::EOPNOTSUPP)),
+        };
+        Ok(self.0.overlay.fallocate(node, offset, len, mode, cred.uid != 0)?)
+    }
+
+    fn lseek(&self, node: NodeId, offset: u64, whence: i32) -> OpResult<u64> {
+        let what = match whence {
+            libc::SEEK_DATA => Seek::Data,
+            libc::SEEK_HOLE => Seek::Hole,
+            _ => return Err(Errno(libc::EINVAL)),
+        };
+        if let Some(file) = Reserved::of(node.file()) {
+            let size = self.0.reserved_attr(node, file)?.attr.size;
+            return match (offset < size, what) {
+                (false, _) => Err(Errno(libc::ENXIO)),
+                (true, Seek::Data) => Ok(offset),
+                (true, Seek::Hole) => Ok(size),
+            };
+        }
+        Ok(self.0.overlay.seek(node, offset, what)?)
+    }
+
+    fn copy_file_range(
+        &self,
+        cred: &Cred,
+        from: NodeId,
+        from_offset: u64,
+        to: NodeId,
+        to_offset: u64,
+        len: u64,
+    ) -> OpResult<u64> {
+        if Reserved::of(from.file()).is_some() || Reserved::of(to.file()).is_some() {
+            return Err(Errno(libc::EOPNOTSUPP));
+        }
+        let (from, to) = ((from, from_offset), (to, to_offset));
+        Ok(self.0.overlay.copy_range(from, to, len, cred.uid != 0)?)
+    }
+
+    fn unmounted(&self) {
+        self.finish();
+    }
+
+    fn panicked(&self) {
+        self.workspace().store.distrust("a request");
+    }
+}
+
+impl Vfs {
+    /// A listing with attributes by one lookup for each name, for directories of a few names.
+    fn plus_by_lookup(
+        &self,
+        cred: &Cred,
+        node: NodeId,
+        from: u64,
+        sink: &mut dyn FnMut(&DirItem<'_>, &Entry) -> Sink,
+    ) -> OpResult<()> {
+        let own = self.getattr(cred, node)?;
+        let own = Entry { node: own, entry_ttl: own.attr_ttl, generation: 0 };
+        self.readdir(cred, node, from, &mut |item| {
+            if item.name == b"." || item.name == b".." {
+                return sink(item, &own);
+            }
+            match self.lookup(cred, node, item.name) {
+                Ok(Lookup::Found(entry)) => {
+                    let took = sink(item, &entry);
+                    if took == Sink::Full {
+                        self.forget(entry.node.node, 1);
+                    }
+                    took
+                }
+                // It has gone between the listing and the look.
+                _ => Sink::Taken,
+            }
+        })
+    }
+}

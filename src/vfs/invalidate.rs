@@ -1,0 +1,85 @@
+//! Telling the kernel what is no longer so.
+//!
+//! Called by threads that serve no requests, with no lock held: a notification waits for requests
+//! that are in flight on the directory or inode it is about.
+
+use std::sync::Arc;
+
+use super::{Inner, Vfs};
+use crate::branch::DeadTree;
+use crate::ctlfs::Reserved;
+use crate::overlay::Stale;
+use crate::tree::NodeId;
+
+/// With more nodes than this an ended branch is cut off by a new epoch of the kernel's names at
+/// once, and its nodes are invalidated after the answer.
+const MANY_NODES: usize = 1000;
+
+/// Who asked for the end of a branch, which decides what the kernel does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A write to one of its files.
+    ByWrite,
+    /// rmdir(2) of its root, which holds the directory that the name is in.
+    ByRmdir,
+}
+
+impl Vfs {
+    /// Everything of an ended branch: its name first, which drops every path into it, then its
+    /// inodes, so that descriptors answer ESTALE and mappings fault.
+    pub(super) fn bury(&self, dead: &DeadTree, asked: Asked) {
+        let inner = &self.0;
+        let mut nodes = inner.overlay.known(&dead.branch, dead.incarnation);
+        inner.overlay.detach(dead.incarnation);
+        nodes.extend(Reserved::ALL.iter().map(|file| file.node(dead.incarnation)));
+        if nodes.len() > MANY_NODES && inner.config.cache.new_epoch() {
+            let (vfs, dead) = (self.clone(), dead.clone());
+            let rest = move || vfs.0.bury_nodes(&dead, &nodes, asked);
+            if std::thread::Builder::new().name("bury".into()).spawn(rest).is_err() {
+                log::warn!("the kernel keeps pages of an ended branch: no thread to drop them");
+            }
+            return;
+        }
+        inner.bury_nodes(dead, &nodes, asked);
+    }
+}
+
+impl Inner {
+    fn bury_nodes(&self, dead: &DeadTree, nodes: &[NodeId], asked: Asked) {
+        if asked == Asked::ByWrite {
+            self.forget_name(dead);
+        }
+        for node in nodes {
+            self.config.cache.inval_inode(*node, true);
+        }
+    }
+
+    /// The name of an ended branch in its parent's `@branches`.
+    fn forget_name(&self, dead: &DeadTree) {
+        let parent = self.overlay.root(&dead.parent).incarnation();
+        let dir = Reserved::Branches.node(parent);
+        self.config.cache.inval_entry(dir, &dead.name);
+        self.config.cache.inval_inode(dir, true);
+    }
+
+    /// What a commit changes in its parent.
+    pub(super) fn drop_stale(&self, stale: &Stale) {
+        for (dir, name) in &stale.names {
+            self.config.cache.inval_entry(*dir, name);
+        }
+        self.drop_stale_dirs(stale);
+    }
+
+    /// The directories alone: their attributes and cached listings.
+    pub(super) fn drop_stale_dirs(&self, stale: &Stale) {
+        for dir in &stale.dirs {
+            self.config.cache.inval_inode(*dir, true);
+        }
+    }
+
+    /// A branch's `@branches` shows other names.
+    pub(super) fn drop_listing(&self, parent: &Arc<crate::branch::Branch>) {
+        let incarnation = self.overlay.root(parent).incarnation();
+        self.config.cache.inval_inode(Reserved::Branches.node(incarnation), true);
+    }
+}
