@@ -29,9 +29,10 @@ impl Vfs {
     /// inodes, so that descriptors answer ESTALE and mappings fault.
     pub(super) fn bury(&self, dead: &DeadTree, asked: Asked) {
         let inner = &self.0;
-        let mut nodes = inner.overlay.known(&dead.branch, dead.incarnation);
+        // Not its reserved files: the write that asked for this may be in flight on one of them, and
+        // what they cache is looked at anew each time anyway.
+        let nodes = inner.overlay.known(&dead.branch, dead.incarnation);
         inner.overlay.detach(dead.incarnation);
-        nodes.extend(Reserved::ALL.iter().map(|file| file.node(dead.incarnation)));
         if nodes.len() > MANY_NODES && inner.config.cache.new_epoch() {
             let (vfs, dead) = (self.clone(), dead.clone());
             let rest = move || vfs.0.bury_nodes(&dead, &nodes, asked);
