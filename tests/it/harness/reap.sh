@@ -1,0 +1,20 @@
+# Waits until its standard input is closed, which happens however the process that started it ends,
+# then unmounts whatever is still mounted below the directory $1, ends what still runs there, and
+# removes the directory.
+cat >/dev/null
+root=$1
+for attempt in 1 2 3 4 5 6 7 8; do
+    targets=$(awk -v r="$root/" 'index($5, r) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
+    [ -n "$targets" ] || break
+    printf '%s\n' "$targets" | while IFS= read -r target; do
+        target=$(printf '%b' "$(printf '%s' "$target" | sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g')")
+        umount -l "$target" 2>/dev/null || fusermount3 -uz "$target" 2>/dev/null
+    done
+done
+for process in /proc/[0-9]*; do
+    if tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -qF "$root/"; then
+        kill -9 "${process#/proc/}" 2>/dev/null
+    fi
+done
+chmod -R u+rwx "$root" 2>/dev/null
+rm -rf --one-file-system "$root"
