@@ -4,3 +4,8 @@
 
 mod differential;
 mod harness;
+mod posix_attrs;
+mod posix_data;
+mod posix_files;
+mod posix_names;
+mod posix_special;
