@@ -2,8 +2,13 @@
 //!
 //! Everything here goes through the kernel and the `branchfs` binary, as a user does.
 
+mod branches;
+mod commit;
+mod control;
 mod differential;
+mod errnos;
 mod harness;
+mod lost;
 mod posix_attrs;
 mod posix_data;
 mod posix_files;
