@@ -12,7 +12,10 @@ use crate::harness::{Branch, Tree, Workspace};
 fn small_base(base: &Tree) {
     base.write("file", b"base\n");
     base.write("gone", b"gone\n");
-    base.write("old", b"a file that moves, with enough in it to be known again\n");
+    base.write(
+        "old",
+        b"a file that moves, with enough in it to be known again\n",
+    );
     base.write("kind", b"was a file\n");
     base.write("script", b"#!/bin/sh\n");
     base.mkdir("dir/sub");
@@ -36,8 +39,17 @@ fn ctl_shows_the_status_as_key_value_lines() {
     let branch = ws.fork("b");
     let child = branch.fork("c");
     let lines = child.ctl_lines();
-    for (key, value) in [("branch", "main/b/c"), ("name", "c"), ("parent", "main/b"), ("state", "open")] {
-        assert_eq!(lines.get(key).map(String::as_str), Some(value), "{key} in {lines:?}");
+    for (key, value) in [
+        ("branch", "main/b/c"),
+        ("name", "c"),
+        ("parent", "main/b"),
+        ("state", "open"),
+    ] {
+        assert_eq!(
+            lines.get(key).map(String::as_str),
+            Some(value),
+            "{key} in {lines:?}"
+        );
     }
     assert_eq!(ws.main().ctl_lines()["name"], "main");
     assert_eq!(branch.ctl_lines()["children"], "1");
@@ -49,7 +61,10 @@ fn status_is_one_json_object() {
     let ws = Workspace::with_base(small_base);
     let branch = ws.fork("b");
     let status = branch.status();
-    assert_eq!((&status["branch"], &status["state"]), (&"main/b".into(), &"open".into()));
+    assert_eq!(
+        (&status["branch"], &status["state"]),
+        (&"main/b".into(), &"open".into())
+    );
     assert_eq!(status["parent"], "main");
     assert!(status["number"].as_u64().expect("a number") > 0);
     assert_eq!(ws.main().status()["parent"], Value::Null);
@@ -86,7 +101,10 @@ fn diff_has_a_line_for_each_change() {
         ('R', "old -> moved"),
         ('m', "script"),
     ];
-    let is: Vec<(char, &str)> = lines.iter().map(|(letter, path)| (*letter, path.as_str())).collect();
+    let is: Vec<(char, &str)> = lines
+        .iter()
+        .map(|(letter, path)| (*letter, path.as_str()))
+        .collect();
     let files: Vec<_> = is.into_iter().filter(|(_, path)| *path != "./").collect();
     assert_eq!(files, expected);
 }
@@ -98,7 +116,10 @@ fn diff_quotes_odd_names_as_git_does() {
     branch.write(b"\xff", b"");
     branch.write("new\nline", b"");
     let text = branch.about("diff");
-    assert!(text.contains("A \"\\377\"\n") && text.contains("A \"new\\nline\"\n"), "{text}");
+    assert!(
+        text.contains("A \"\\377\"\n") && text.contains("A \"new\\nline\"\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -118,7 +139,10 @@ fn patch_is_applied_by_git_with_binary_files_modes_links_and_renames() {
     let binary: Vec<u8> = (0..=255u8).cycle().take(5000).collect();
     let ws = Workspace::with_base(|base| {
         small_base(base);
-        base.write("binary", (0..=255u8).rev().cycle().take(4000).collect::<Vec<_>>());
+        base.write(
+            "binary",
+            (0..=255u8).rev().cycle().take(4000).collect::<Vec<_>>(),
+        );
         base.write("no-newline", b"no newline at the end");
         git(base.root(), &["init", "-q"]);
         git(base.root(), &["add", "."]);
@@ -136,7 +160,10 @@ fn patch_is_applied_by_git_with_binary_files_modes_links_and_renames() {
     let patch = copy.path("patch");
     fs::write(&patch, branch.read("@self/patch")).expect("save the patch");
     let clone = copy.path("clone");
-    let (from, to) = (ws.base().to_str().expect("ASCII"), clone.to_str().expect("ASCII"));
+    let (from, to) = (
+        ws.base().to_str().expect("ASCII"),
+        clone.to_str().expect("ASCII"),
+    );
     git(copy.root(), &["clone", "-q", from, to]);
     run(&clone, "git", &["apply", patch.to_str().expect("ASCII")]).ok();
     let compare = "diff -r --no-dereference --exclude=.git \"$1\" \"$2\"";
@@ -171,7 +198,10 @@ fn conflicts_lists_hard_conflicts_with_the_parent_and_overlap_with_live_branches
 
 #[test]
 fn disjoint_edits_of_two_branches_both_land_and_the_radar_shows_who_touches_a_path() {
-    let ws = Workspace::build().base(small_base).option("policy=merge").mount();
+    let ws = Workspace::build()
+        .base(small_base)
+        .option("policy=merge")
+        .mount();
     let (a, b, c) = (ws.fork("a"), ws.fork("b"), ws.fork("c"));
     a.write("file", b"a\n");
     b.write("dir/file", b"b\n");
@@ -191,10 +221,16 @@ fn commit_and_abort_preview_what_a_write_to_them_would_do() {
     let branch = ws.fork("b");
     branch.write("new", b"x");
     let commit = branch.text(".commit");
-    assert!(commit.starts_with("commit main/b into main\naccepted\n"), "{commit}");
+    assert!(
+        commit.starts_with("commit main/b into main\naccepted\n"),
+        "{commit}"
+    );
     assert!(commit.contains("A new\n"), "{commit}");
     let abort = branch.text(".abort");
-    assert!(abort.starts_with("abort main/b\naccepted\n") && abort.contains("A new\n"), "{abort}");
+    assert!(
+        abort.starts_with("abort main/b\naccepted\n") && abort.contains("A new\n"),
+        "{abort}"
+    );
     let main = ws.main().text(".abort");
     assert!(main.contains("refused EPERM"), "{main}");
     // Reading decides nothing.
@@ -210,7 +246,10 @@ struct Tail {
 impl Tail {
     fn follow(path: &std::path::Path) -> Tail {
         let mut command = Command::new("tail");
-        command.args(["-n", "+1", "-s", "0.1", "-f"]).arg(path).stdout(Stdio::piped());
+        command
+            .args(["-n", "+1", "-s", "0.1", "-f"])
+            .arg(path)
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("start tail");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         Tail { child, lines }
@@ -220,7 +259,8 @@ impl Tail {
     fn wait_for(&mut self, kind: &str) -> Value {
         loop {
             let line = self.lines.next().expect("tail goes on").expect("a line");
-            let event: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            let event: Value =
+                serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
             if event["event"] == kind {
                 return event;
             }
@@ -251,9 +291,16 @@ fn events_are_json_lines_that_tail_follows() {
     a.commit();
     let commit = tail.wait_for("commit");
     assert_eq!(commit["branch"], "main/a");
-    assert!(commit["seq"].as_u64() > fork["seq"].as_u64(), "{commit} {fork}");
+    assert!(
+        commit["seq"].as_u64() > fork["seq"].as_u64(),
+        "{commit} {fork}"
+    );
     let lost = main.text("@self/events");
-    assert!(lost.lines().any(|l| l.contains("\"lost\"") && l.contains("main/c")), "{lost}");
+    assert!(
+        lost.lines()
+            .any(|l| l.contains("\"lost\"") && l.contains("main/c")),
+        "{lost}"
+    );
 }
 
 #[test]
@@ -265,7 +312,11 @@ fn events_numbers_grow_and_go_on_after_a_remount() {
     let text = ws.main().text("@self/events");
     let numbers: Vec<u64> = text
         .lines()
-        .map(|l| serde_json::from_str::<Value>(l).expect("JSON")["seq"].as_u64().expect("seq"))
+        .map(|l| {
+            serde_json::from_str::<Value>(l).expect("JSON")["seq"]
+                .as_u64()
+                .expect("seq")
+        })
         .collect();
     assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     assert!(!numbers.is_empty());
@@ -289,7 +340,9 @@ fn log_has_a_line_for_what_happened() {
 fn a_note_is_kept() {
     let ws = Workspace::with_base(small_base);
     let branch = ws.fork("b");
-    branch.echo("try the other parser", "@self/note").expect("write a note");
+    branch
+        .echo("try the other parser", "@self/note")
+        .expect("write a note");
     assert_eq!(branch.about("note").trim_end(), "try the other parser");
     ws.kill_and_remount();
     assert_eq!(branch.about("note").trim_end(), "try the other parser");
@@ -298,11 +351,17 @@ fn a_note_is_kept() {
 
 #[test]
 fn the_mount_root_shows_the_tree_the_metrics_and_the_configuration() {
-    let ws = Workspace::build().base(small_base).option("policy=merge").mount();
+    let ws = Workspace::build()
+        .base(small_base)
+        .option("policy=merge")
+        .mount();
     let branch = ws.fork("outer");
     branch.fork("inner");
     let tree = ws.main().about("tree");
-    assert!(tree.starts_with("main") && tree.contains("outer") && tree.contains("inner"), "{tree}");
+    assert!(
+        tree.starts_with("main") && tree.contains("outer") && tree.contains("inner"),
+        "{tree}"
+    );
     assert_eq!(tree.lines().count(), 3, "{tree}");
     let metrics = ws.main().about("metrics");
     assert!(metrics.contains("# TYPE branchfs_"), "{metrics}");
@@ -318,8 +377,17 @@ fn control_files_are_fresh_on_every_read_and_have_their_size() {
     for i in 0..5 {
         branch.write(format!("new{i}"), b"x");
         let text = branch.about("diff");
-        assert_eq!(text.lines().filter(|l| l.starts_with("A new")).count(), i + 1, "{text}");
+        assert_eq!(
+            text.lines().filter(|l| l.starts_with("A new")).count(),
+            i + 1,
+            "{text}"
+        );
         assert_eq!(branch.stat("@self/diff").len(), text.len() as u64);
     }
-    sh(branch.root(), "cat @self/status | python3 -m json.tool >/dev/null", &[""; 0]).ok();
+    sh(
+        branch.root(),
+        "cat @self/status | python3 -m json.tool >/dev/null",
+        &[""; 0],
+    )
+    .ok();
 }

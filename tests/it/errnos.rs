@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 
 use rustix::io::Errno;
 
@@ -90,7 +89,15 @@ fn enoent_there_is_no_such_branch() {
 fn einval_the_command_is_unknown_or_the_name_is_bad() {
     let ws = Workspace::with_base(small_base);
     let main = ws.main();
-    for command in ["dance", "fork", "fork .x", "fork a b", "rename @x", "policy maybe", "comit"] {
+    for command in [
+        "dance",
+        "fork",
+        "fork .x",
+        "fork a b",
+        "rename @x",
+        "policy maybe",
+        "comit",
+    ] {
         assert_errno(main.ctl(command), Errno::INVAL);
     }
     check_explained(&main, "EINVAL", &["comit"]);
@@ -104,14 +111,24 @@ fn einval_the_command_is_unknown_or_the_name_is_bad() {
 
 /// Runs `command` in `dir` as a user that is neither root nor the branch's owner.
 fn as_nobody(dir: &std::path::Path, command: &str) -> crate::harness::process::Done {
-    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "bash", "-c", command];
+    let nobody = [
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "bash",
+        "-c",
+        command,
+    ];
     run(dir, "setpriv", &nobody)
 }
 
 #[test]
 fn eperm_or_eacces_not_the_branchs_owner() {
     requirements::root();
-    let ws = Workspace::build().base(small_base).base(|base| base.chmod("", 0o777)).mount();
+    let ws = Workspace::build()
+        .base(small_base)
+        .base(|base| base.chmod("", 0o777))
+        .mount();
     let branch = ws.fork("b");
     branch.write("file", b"roots");
     for name in [".ctl", ".commit", ".abort", "@self/limits"] {
@@ -137,7 +154,9 @@ fn eperm_or_eacces_not_the_branchs_owner() {
 #[test]
 fn a_branch_belongs_to_who_made_it() {
     requirements::root();
-    let ws = Workspace::build().base(|base| base.chmod("", 0o777)).mount();
+    let ws = Workspace::build()
+        .base(|base| base.chmod("", 0o777))
+        .mount();
     let script = "mkdir @branches/mine && echo x >@branches/mine/f && \
         echo fork child >@branches/mine/.ctl && rmdir @branches/mine/@branches/child && \
         echo commit >@branches/mine/.ctl && cat f";
@@ -163,7 +182,11 @@ fn edquot_the_branchs_limit_is_reached_and_nothing_already_written_is_lost() {
         }
         assert!(written < 4 << 20, "the limit of 1 MiB does not hold");
     };
-    assert_eq!(refused.raw_os_error(), Some(Errno::DQUOT.raw_os_error()), "{refused}");
+    assert_eq!(
+        refused.raw_os_error(),
+        Some(Errno::DQUOT.raw_os_error()),
+        "{refused}"
+    );
     drop(file);
     branch.check("kept", b"written before");
     assert_eq!(branch.read("big"), vec![7; written as usize]);
@@ -171,33 +194,22 @@ fn edquot_the_branchs_limit_is_reached_and_nothing_already_written_is_lost() {
     ws.main().write("unlimited", vec![1; 2 << 20]);
 }
 
-/// A filesystem of 64 MiB for the store to fill; unmounted when dropped.
-struct Small(std::path::PathBuf);
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).output();
-    }
-}
-
 #[test]
 fn enospc_the_store_is_full_and_nothing_already_written_is_lost() {
-    requirements::root();
-    let ws = Workspace::build().store_outside().unmounted();
-    let store = ws.store();
-    fs::create_dir(&store).expect("make the store's directory");
-    let small = Small(store.clone());
-    run(ws.base(), "mount", &["-t", "tmpfs", "-o", "size=64m", "none", store.to_str().expect("ASCII")])
-        .ok();
-    fs::set_permissions(&store, fs::Permissions::from_mode(0o700)).expect("chmod");
-    ws.mount();
+    let ws = Workspace::build().in_memory("64m").mount();
     let branch = ws.fork("b");
     branch.write("kept", vec![3; 1 << 20]);
     let fill = |name: String| -> io::Result<()> {
         fs::File::create(branch.path(name))?.write_all(&vec![7; 4 << 20])
     };
-    let refused = (0..64).find_map(|i| fill(format!("big{i}")).err()).expect("64 MiB are full");
-    assert_eq!(refused.raw_os_error(), Some(Errno::NOSPC.raw_os_error()), "{refused}");
+    let refused = (0..64)
+        .find_map(|i| fill(format!("big{i}")).err())
+        .expect("64 MiB are full");
+    assert_eq!(
+        refused.raw_os_error(),
+        Some(Errno::NOSPC.raw_os_error()),
+        "{refused}"
+    );
     branch.check("kept", vec![3; 1 << 20]);
     assert_eq!(branch.read("big0"), vec![7; 4 << 20]);
     for i in 0..64 {
@@ -206,5 +218,4 @@ fn enospc_the_store_is_full_and_nothing_already_written_is_lost() {
     branch.check("kept", vec![3; 1 << 20]);
     ws.unmount();
     ws.fsck();
-    drop(small);
 }

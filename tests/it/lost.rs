@@ -67,7 +67,15 @@ fn the_paths_of_an_ended_branch_lead_nowhere() {
             branch.read(name);
         }
         end.happen(&ws, &branch);
-        for name in ["", "file", "own", "dir/sub", ".ctl", "@self/status", "@branches"] {
+        for name in [
+            "",
+            "file",
+            "own",
+            "dir/sub",
+            ".ctl",
+            "@self/status",
+            "@branches",
+        ] {
             assert_gone(&branch.path(name));
         }
         assert_errno(fs::write(branch.path("new"), b"x"), Errno::NOENT);
@@ -81,13 +89,18 @@ fn the_descriptors_of_an_ended_branch_answer_estale() {
         let ws = Workspace::with_base(small_base);
         let branch = ws.fork("b");
         branch.write("own", b"mine");
-        let held: Vec<_> = ["file", "own", "dir/file"].map(|n| branch.open_rw(n)).into();
+        let held: Vec<_> = ["file", "own", "dir/file"]
+            .map(|n| branch.open_rw(n))
+            .into();
         let (dir, root) = (branch.open("dir"), branch.open(""));
         let mut buffer = [0; 4];
         for file in &held {
-            file.read_exact_at(&mut buffer, 0).expect("read while the branch lives");
+            file.read_exact_at(&mut buffer, 0)
+                .expect("read while the branch lives");
         }
-        held[0].write_all_at(b"written", 10).expect("write while the branch lives");
+        held[0]
+            .write_all_at(b"written", 10)
+            .expect("write while the branch lives");
         end.happen(&ws, &branch);
         for file in &held {
             assert_errno(file.read_at(&mut buffer, 0), Errno::STALE);
@@ -98,7 +111,10 @@ fn the_descriptors_of_an_ended_branch_answer_estale() {
         for listing in [dir, root] {
             assert_errno(listing.metadata().map(|m| m.len()), Errno::STALE);
             let mut entries = rustix::fs::Dir::read_from(&listing).expect("a descriptor");
-            assert!(entries.next().is_none_or(|e| e.is_err()), "listed after {end:?}");
+            assert!(
+                entries.next().is_none_or(|e| e.is_err()),
+                "listed after {end:?}"
+            );
         }
     }
 }
@@ -109,7 +125,8 @@ fn a_descriptor_of_a_file_that_was_unlinked_in_the_branch_dies_with_it() {
     let branch = ws.fork("b");
     let held = branch.open_rw("file");
     branch.unlink("file");
-    held.write_all_at(b"orphan", 0).expect("write to an unlinked file");
+    held.write_all_at(b"orphan", 0)
+        .expect("write to an unlinked file");
     branch.abort();
     assert_errno(held.read_at(&mut [0; 4], 0), Errno::STALE);
 }
@@ -161,7 +178,10 @@ for call in (lambda: open('file'), lambda: os.listdir('.'), lambda: open('new', 
     End::Lost.happen(&ws, &branch);
     python.go();
     let answers: Vec<String> = (0..4).map(|_| python.hear()).collect();
-    assert!(answers.iter().all(|a| a == "ESTALE" || a == "ENOENT"), "{answers:?}");
+    assert!(
+        answers.iter().all(|a| a == "ESTALE" || a == "ENOENT"),
+        "{answers:?}"
+    );
     assert_eq!(python.end(), 0);
 }
 
@@ -169,7 +189,9 @@ for call in (lambda: open('file'), lambda: os.listdir('.'), lambda: open('new', 
 fn a_lost_branchs_commit_and_abort_are_refused_with_estale() {
     let ws = Workspace::with_base(small_base);
     let branch = ws.fork("b");
-    let controls: Vec<_> = [".ctl", ".commit", ".abort"].map(|n| branch.open_rw(n)).into();
+    let controls: Vec<_> = [".ctl", ".commit", ".abort"]
+        .map(|n| branch.open_rw(n))
+        .into();
     End::Lost.happen(&ws, &branch);
     for (mut control, text) in controls.into_iter().zip(["commit\n", "x\n", "x\n"]) {
         assert_errno(control.write(text.as_bytes()), Errno::STALE);
@@ -257,7 +279,10 @@ fn aborted_and_lost_branches_are_in_the_trash_and_can_only_be_read() {
     lost.mkdir("made").write("file", b"x");
     aborted.abort();
     End::Lost.happen(&ws, &lost);
-    assert!(main.names("@branches").is_empty(), ".trash is reachable, not listed");
+    assert!(
+        main.names("@branches").is_empty(),
+        ".trash is reachable, not listed"
+    );
     assert_eq!(main.names("@branches/.trash"), ["aborted", "lost"]);
     main.check("@branches/.trash/aborted/small", b"aborted work");
     main.check("@branches/.trash/lost/made/file", b"x");
@@ -295,7 +320,9 @@ fn a_branch_is_restored_from_the_trash_by_mv() {
     main.child("lost").check("small", b"lost work");
     assert!(main.names("@branches/.trash").is_empty());
     ws.remount();
-    ws.main().child("under-a-new-name").check("small", b"work goes on");
+    ws.main()
+        .child("under-a-new-name")
+        .check("small", b"work goes on");
 }
 
 #[test]
@@ -309,11 +336,14 @@ fn two_ended_branches_of_one_name_are_both_in_the_trash() {
     }
     let entries = main.names("@branches/.trash");
     assert_eq!(entries.len(), 2, "{entries:?}");
-    let mut texts: Vec<String> =
-        entries.iter().map(|e| main.text(format!("@branches/.trash/{e}/small"))).collect();
+    let mut texts: Vec<String> = entries
+        .iter()
+        .map(|e| main.text(format!("@branches/.trash/{e}/small")))
+        .collect();
     texts.sort();
     assert_eq!(texts, ["first", "second"]);
-    main.ctl(&format!("restore {} as back", entries[1])).expect("restore by .ctl");
+    main.ctl(&format!("restore {} as back", entries[1]))
+        .expect("restore by .ctl");
     assert!(main.child("back").exists("small"));
 }
 
@@ -328,7 +358,10 @@ fn a_committed_branch_is_not_in_the_trash() {
 
 #[test]
 fn with_a_trash_of_no_time_an_aborted_branch_is_gone() {
-    let ws = Workspace::build().base(small_base).option("trash=0").mount();
+    let ws = Workspace::build()
+        .base(small_base)
+        .option("trash=0")
+        .mount();
     let branch = ws.fork("b");
     branch.write("small", b"x");
     branch.abort();

@@ -13,5 +13,5 @@ mod watchdog;
 mod workspace;
 
 pub use branch::Branch;
-pub use tree::{Tree, assert_errno, expect, read_rest};
+pub use tree::{Tree, assert_errno, read_rest};
 pub use workspace::Workspace;

@@ -64,6 +64,23 @@ impl Builder {
         self
     }
 
+    /// Puts the base (and a store inside it) on a filesystem in memory of `size`, such as `64m`.
+    #[track_caller]
+    pub fn in_memory(self, size: &str) -> Builder {
+        requirements::root();
+        let mut mount = limited("mount");
+        mount.args([
+            "-t",
+            "tmpfs",
+            "-o",
+            &format!("size={size},mode=755"),
+            "none",
+        ]);
+        mount.arg(self.directory.join("base"));
+        finish(mount).ok();
+        self
+    }
+
     /// Sets the test's time limit.
     pub fn seconds(mut self, seconds: u64) -> Builder {
         self.seconds = seconds;
@@ -325,6 +342,7 @@ impl Drop for Workspace {
             held.kill();
             ended
         });
+        unmount_in_memory(&self.base);
         let late = self.watchdog.take().is_some_and(|w| w.fired());
         let removed = fs::remove_dir_all(&self.directory);
         if failed {
@@ -336,5 +354,14 @@ impl Drop for Workspace {
             "the daemon went on for {END_SECONDS} s after the unmount"
         );
         removed.unwrap_or_else(|e| panic!("remove {}: {e}", self.directory.display()));
+    }
+}
+
+/// Ends what [`Builder::in_memory`] mounted. The store's files in it were open until just now.
+fn unmount_in_memory(base: &Path) {
+    if mounts::at(base).is_some_and(|m| m.kind == "tmpfs") {
+        let mut umount = limited("umount");
+        umount.arg("-l").arg(base);
+        finish(umount);
     }
 }
