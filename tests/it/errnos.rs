@@ -1,4 +1,5 @@
-//! The table of errnos in DESIGN, a row a test, and the sentence in `last_error` that goes with each.
+//! The table of errnos in DESIGN, a row a test, and the sentence in `last_error` that goes with
+//! each.
 
 use std::fs;
 use std::io::{self, Write};

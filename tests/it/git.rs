@@ -44,8 +44,8 @@ fn requests(main: &Branch, operation: &str) -> u64 {
 
 /// Runs `git status` and gives the number of READs of files that it caused.
 ///
-/// git reads its own files: the index, HEAD, configuration and ignore lists. What is counted here is
-/// every READ; the bound is far below the number of files.
+/// git reads its own files: the index, HEAD, configuration and ignore lists. What is counted here
+/// is every READ; the bound is far below the number of files.
 fn reads_of_status(ws: &Workspace, branch: &Branch) -> (u64, String) {
     let lookups = requests(&ws.main(), "lookup") + requests(&ws.main(), "readdirplus");
     assert!(

@@ -86,7 +86,8 @@ posix! {
         dir.mkdir("e");
         dir.write("d/f", b"");
     } then {
-        let steps: [(&str, fn(&Tree)); 6] = [
+        type Step = fn(&Tree);
+        let steps: [(&str, Step); 6] = [
             ("create", |dir| dir.write("d/new", b"")),
             ("mkdir", |dir| drop(dir.mkdir("d/sub"))),
             ("rename", |dir| dir.rename("d/new", "d/newer")),

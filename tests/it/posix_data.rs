@@ -71,7 +71,9 @@ posix! {
         }
     }
 
-    a_zeroed_range_reads_as_zeros_and_may_extend(dir) given { dir.write("f", vec![7; 10_000]); } then {
+    a_zeroed_range_reads_as_zeros_and_may_extend(dir) given {
+        dir.write("f", vec![7; 10_000]);
+    } then {
         let file = dir.open_rw("f");
         fallocate(&file, FallocateFlags::ZERO_RANGE, 5, 10).expect("ZERO_RANGE");
         let keep = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
@@ -175,7 +177,8 @@ posix! {
 
     a_private_mapping_changes_no_file(dir) given { dir.write("f", vec![1; 8192]); } then {
         let script = "f = open(sys.argv[1], 'rb')\n\
-            m = mmap.mmap(f.fileno(), 8192, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ|mmap.PROT_WRITE)\n\
+            both = mmap.PROT_READ | mmap.PROT_WRITE\n\
+            m = mmap.mmap(f.fileno(), 8192, flags=mmap.MAP_PRIVATE, prot=both)\n\
             m[0:5] = b'mine!'\n\
             say(m[0:6].hex())";
         let mut python = Python::start(script, &[dir.path("f")]);

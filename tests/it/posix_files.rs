@@ -122,7 +122,7 @@ posix! {
 
     a_file_created_without_permissions_is_still_writable_by_its_creator(dir) then {
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create_new(true).mode(0).open(dir.path("f"))
+        let mut file = options.read(true).write(true).create_new(true).mode(0o0).open(dir.path("f"))
             .expect("create with mode 0");
         file.write_all(b"mine").expect("write");
         assert_eq!(dir.mode("f"), 0);

@@ -248,7 +248,8 @@ posix! {
         dir.write(b"\xff\xfe\x80 base", b"1");
         dir.write("line\nbreak", b"2");
     } then {
-        let mut all: BTreeSet<Vec<u8>> = [b"\xff\xfe\x80 base".to_vec(), b"line\nbreak".to_vec()].into();
+        let given = [b"\xff\xfe\x80 base".to_vec(), b"line\nbreak".to_vec()];
+        let mut all = BTreeSet::from(given);
         for byte in (1..=255u8).filter(|b| *b != b'/' && *b != b'.') {
             let name = vec![byte];
             dir.write(&name, [byte]);

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -214,7 +213,8 @@ fn parts(tree: &Tree) -> Vec<String> {
     (0..PARTS).map(|i| tree.text(format!("part{i}"))).collect()
 }
 
-/// Kills the daemon while `commit` runs, after `delay` steps of waiting; the base must show one round.
+/// Kills the daemon while `commit` runs, after `delay` steps of waiting; the base must show one
+/// round.
 fn kill_during_commit(ws: &Workspace, round: usize, delay: usize) {
     let branch = ws.main().try_fork("b").expect("fork");
     for i in 0..PARTS {
@@ -351,11 +351,7 @@ fn write_version(branch: &Branch, file: usize, version: u32) -> bool {
         branch.path(format!("v{file}")),
     );
     let content = format!("{version:08}").repeat(1 + file * 400);
-    fs::write(&temporary, content).is_ok() && rename(&temporary, &name)
-}
-
-fn rename(from: &Path, to: &Path) -> bool {
-    fs::rename(from, to).is_ok()
+    fs::write(&temporary, content).is_ok() && fs::rename(&temporary, &name).is_ok()
 }
 
 #[track_caller]

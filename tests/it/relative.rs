@@ -37,7 +37,8 @@ fn tree(base: &Tree) {
 
 #[test]
 fn a_file_is_deleted_and_created_again() {
-    let script = "for i in 1 2 3; do rm file; test ! -e file; echo $i >file; done; rm -f file; echo last >file";
+    let script = "for i in 1 2 3; do rm file; test ! -e file; echo $i >file; done; \
+        rm -f file; echo last >file";
     let (ws, branch) = in_branch(tree, script);
     assert_eq!(branch.names(""), ["dir", "file"]);
     landed(&ws, &branch).check("file", b"last\n");
@@ -59,7 +60,8 @@ fn scope_directories_are_ordinary_inside_a_branch() {
         base.mkdir("node_modules/@babel/core")
             .write("index.js", b"base");
     };
-    let script = "mkdir -p node_modules/@types/node @scope; echo x >node_modules/@types/node/index.d.ts; \
+    let script = "mkdir -p node_modules/@types/node @scope; \
+        echo x >node_modules/@types/node/index.d.ts; \
         echo y >>node_modules/@babel/core/index.js; find . -name '@*' | sort >listing";
     let (ws, branch) = in_branch(fill, script);
     let found = "./@scope\n./node_modules/@babel\n./node_modules/@types\n";
@@ -70,7 +72,8 @@ fn scope_directories_are_ordinary_inside_a_branch() {
 #[test]
 fn rmdir_refuses_a_full_directory_and_removes_one_that_was_just_made() {
     let script = "mkdir new; rmdir new; mkdir new; ! rmdir dir 2>/dev/null; \
-        mkdir -p a/b/c; rmdir a/b/c a/b a; rm -r dir/sub; ! rmdir dir 2>/dev/null; rm dir/file; rmdir dir";
+        mkdir -p a/b/c; rmdir a/b/c a/b a; rm -r dir/sub; ! rmdir dir 2>/dev/null; \
+        rm dir/file; rmdir dir";
     let (ws, branch) = in_branch(tree, script);
     assert_eq!(landed(&ws, &branch).names(""), [".branchfs", "file", "new"]);
 }
@@ -89,7 +92,8 @@ fn a_base_directory_is_renamed_and_so_is_a_partly_changed_one() {
 
 #[test]
 fn a_tree_that_was_removed_stays_removed_all_the_way_down() {
-    let script = "rm -r dir; mkdir dir; test -z \"$(ls -A dir)\"; mkdir dir/sub; test -z \"$(ls -A dir/sub)\"; \
+    let script = "rm -r dir; mkdir dir; test -z \"$(ls -A dir)\"; \
+        mkdir dir/sub; test -z \"$(ls -A dir/sub)\"; \
         echo only >dir/sub/other; test \"$(find dir -type f)\" = dir/sub/other";
     let (ws, branch) = in_branch(tree, script);
     let base = landed(&ws, &branch);
@@ -101,7 +105,8 @@ fn a_tree_that_was_removed_stays_removed_all_the_way_down() {
 
 #[test]
 fn open_files_survive_rename_and_unlink() {
-    let script = "exec 3<>file; mv file moved; echo one >&3; rm moved; echo two >&3; echo new >file; \
+    let script = "exec 3<>file; mv file moved; echo one >&3; rm moved; \
+        echo two >&3; echo new >file; \
         cat /proc/self/fd/3 >seen";
     let (_ws, branch) = in_branch(tree, script);
     branch.check("seen", b"one\ntwo\n");
@@ -149,7 +154,8 @@ fn symbolic_links_are_never_followed_out_of_the_base_on_commit() {
     let outside = ws.scratch();
     outside.write("victim", b"untouched");
     let branch = ws.fork("b");
-    let script = "ln -s \"$1\" link; rm file; ln -s \"$1\" file; ln -sfn \"$(dirname \"$1\")\" dir/out; \
+    let script = "ln -s \"$1\" link; rm file; ln -s \"$1\" file; \
+        ln -sfn \"$(dirname \"$1\")\" dir/out; \
         rm file; echo mine >file";
     sh(branch.root(), script, &[outside.path("victim")]).ok();
     let base = landed(&ws, &branch);
@@ -284,11 +290,13 @@ fn common_tools_work_in_a_branch() {
     });
     let branch = ws.fork("b");
     let out = ws.scratch();
-    let script = "git checkout -qb work; git mv dir/f1 dir/g1; git commit -qam one; git stash list; \
-        git checkout -q -; git merge -q work; git gc -q; git fsck --strict; git status --short >&2; \
+    let script = "git checkout -qb work; git mv dir/f1 dir/g1; git commit -qam one; \
+        git checkout -q -; git merge -q work; git gc -q; git fsck --strict; git status --short; \
         cp -a dir copy; diff -r dir copy; tar c dir | tar x -C \"$1\"; diff -r dir \"$1/dir\"; \
-        rsync -a --checksum dir/ \"$1/rsynced/\"; rsync -anic dir/ \"$1/rsynced/\"; find . -xdev >/dev/null; \
-        sqlite3 db 'pragma journal_mode=wal; create table t(x); insert into t values(1),(2); select sum(x) from t'; \
+        rsync -a --checksum dir/ \"$1/rsynced/\"; rsync -anic dir/ \"$1/rsynced/\"; \
+        find . -xdev >/dev/null; \
+        sqlite3 db 'pragma journal_mode=wal; create table t(x); insert into t values(1),(2); \
+        select sum(x) from t'; \
         ln file hard; cp --reflink=auto file copied; touch -d @1000000000 file; sort -o file file";
     let done = sh(branch.root(), script, &[out.root()]).ok();
     assert!(done.out.ends_with("wal\n3\n"), "{}", done.out);

@@ -1,17 +1,19 @@
 //! Runs the same operations in a plain directory and in a subject, finds the first difference, and
 //! shrinks what led to it.
 //!
-//! Each thread applies an operation to the plain directory and then to the subject, and compares. Threads
-//! have a subtree each, where nobody else works; operations that touch the shared subtree are applied
-//! under a lock, so that both trees see them in one order. What was done goes to one history, which can
-//! be replayed by a single thread, and any part of it too.
+//! Each thread applies an operation to the plain directory and then to the subject, and compares.
+//! Threads have a subtree each, where nobody else works; operations that touch the shared subtree
+//! are applied under a lock, so that both trees see them in one order. What was done goes to one
+//! history, which can be replayed by a single thread, and any part of it too.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::op::{Generator, Op, Random};
+use super::generator::Generator;
+use super::op::Op;
+use super::random::Random;
 use super::subject::{Break, Make, Plain, SHARED, Subject, THREADS, look, same};
 use super::world::{Outcome, Value, World};
 
@@ -205,8 +207,8 @@ fn batch_of_threads(
     })
 }
 
-/// Who does an operation: a thread, in its own subtree or in the shared one. Each has descriptors of
-/// its own, and no name or hard link leads from one subtree into another.
+/// Who does an operation: a thread, in its own subtree or in the shared one. Each has descriptors
+/// of its own, and no name or hard link leads from one subtree into another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Worker {
     thread: usize,
@@ -312,8 +314,8 @@ fn replay_batches(
 
 /// Makes a history that shows a difference as short as it can in `limit`.
 ///
-/// First the shortest prefix is found by bisection, then ever smaller pieces are left out. A difference
-/// that a single thread does not show is returned as it was.
+/// First the shortest prefix is found by bisection, then ever smaller pieces are left out. A
+/// difference that a single thread does not show is returned as it was.
 pub fn shrink(make: &Make<'_>, seed: u64, found: Difference, limit: Duration) -> Difference {
     let start = Instant::now();
     let Some(mut what) = replay(make, seed, &found.history) else {

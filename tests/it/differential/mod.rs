@@ -1,10 +1,13 @@
 //! The same random operations in a branch and in a plain directory, with the same results.
 //!
-//! `BRANCHFS_DIFFERENTIAL_SEED` and `BRANCHFS_DIFFERENTIAL_SECONDS` choose the seed and the time; the
-//! verb `cargo xtask differential` sets them. A failure prints its seed and a shortened history.
+//! `BRANCHFS_DIFFERENTIAL_SEED` and `BRANCHFS_DIFFERENTIAL_SECONDS` choose the seed and the time;
+//! the verb `cargo xtask differential` sets them. A failure prints its seed and a shortened
+//! history.
 
+mod generator;
 mod lockstep;
 mod op;
+mod random;
 mod subject;
 mod world;
 

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::op::{Op, Random};
+use super::op::Op;
+use super::random::Random;
 use crate::harness::snapshot::{self, Snapshot};
 use crate::harness::{Branch, Tree, Workspace, run_dir};
 

@@ -1,8 +1,8 @@
 //! One body, run against a plain directory, main, and a branch.
 //!
-//! The plain directory proves the test itself. In main, what the body left is compared with what is in
-//! the base after the unmount; in a branch, main must not have changed, and after a commit must be what
-//! the branch was. So every POSIX test is also one of isolation, commit and publish.
+//! The plain directory proves the test itself. In main, what the body left is compared with what is
+//! in the base after the unmount; in a branch, main must not have changed, and after a commit must
+//! be what the branch was. So every POSIX test is also one of isolation, commit and publish.
 
 use super::{Tree, Workspace, run_dir, snapshot};
 

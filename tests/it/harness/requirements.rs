@@ -4,23 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Programs that the tests start, each with the Debian package that has it.
-const PROGRAMS: [(&str, &str); 14] = [
-    ("awk", "gawk"),
-    ("bash", "bash"),
-    ("diff", "diffutils"),
-    ("findmnt", "util-linux"),
-    ("getfacl", "acl"),
-    ("git", "git"),
-    ("python3", "python3"),
-    ("rsync", "rsync"),
-    ("setfattr", "attr"),
-    ("setpriv", "util-linux"),
-    ("sqlite3", "sqlite3"),
-    ("tail", "coreutils"),
-    ("tar", "tar"),
-    ("timeout", "coreutils"),
-];
+/// Programs that the tests start, each with the Debian package that has it. `cargo xtask test`
+/// reads the same list.
+const PROGRAMS: &str = include_str!("../../requirements.txt");
 
 /// Panics, saying what to do, unless the tests can run here.
 pub fn check() {
@@ -53,10 +39,7 @@ fn find_missing() -> Vec<String> {
         missing
             .push("there is no /dev/fuse: `modprobe fuse`, or start the container with it".into());
     }
-    if !has("fusermount3") {
-        missing.push("fusermount3 is missing; install it: apt-get install fuse3".into());
-    }
-    for (program, package) in PROGRAMS {
+    for (program, package) in PROGRAMS.lines().filter_map(|line| line.split_once(' ')) {
         if !has(program) {
             missing.push(format!(
                 "{program} is missing; install it: apt-get install {package}"

@@ -1,8 +1,10 @@
-//! The directory that holds everything this run of the tests makes, and the process that removes it.
+//! The directory that holds everything this run of the tests makes, and the process that removes
+//! it.
 //!
-//! **Invariant**: nothing is made outside of it, so however the run ends (a panic, Ctrl-C, SIGKILL) the
-//! reaper finds every mount, process and file by that directory's name. It is a shell that waits for
-//! the end of its standard input, in a process group of its own so that Ctrl-C passes it by.
+//! **Invariant**: nothing is made outside of it, so however the run ends (a panic, Ctrl-C, SIGKILL)
+//! the reaper finds every mount, process and file by that directory's name. It is a shell that
+//! waits for the end of its standard input, in a process group of its own so that Ctrl-C passes it
+//! by.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -64,4 +66,38 @@ fn start() -> RunDir {
         root,
         _reaper: reaper,
     }
+}
+
+#[test]
+fn what_a_run_leaves_behind_is_removed_however_it_ends() {
+    super::requirements::root();
+    let dir = new_directory("left-behind");
+    let mounted = dir.join("mounted with space");
+    fs::create_dir(&mounted).expect("mkdir");
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "none"])
+        .arg(&mounted)
+        .status();
+    assert!(mount.expect("start mount").success());
+    fs::write(mounted.join("file"), b"x").expect("write");
+    let mut left = Command::new("sleep")
+        .arg("1000")
+        .current_dir(&mounted)
+        .spawn()
+        .expect("sleep");
+    let mut reaper = Command::new("sh")
+        .args(["-c", include_str!("reap.sh"), "reap"])
+        .arg(&dir)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("start the reaper");
+    // Its input closes as it does when the process that holds it dies.
+    drop(reaper.stdin.take());
+    reaper.wait().expect("wait for the reaper");
+    assert!(!dir.exists(), "{} is still there", dir.display());
+    assert!(super::mounts::at(&mounted).is_none());
+    assert!(
+        !left.wait().expect("wait for sleep").success(),
+        "the process was ended"
+    );
 }

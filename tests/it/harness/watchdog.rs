@@ -1,9 +1,9 @@
 //! A time limit on one test, enforced even while the test hangs inside the mount.
 //!
 //! A thread blocked in a FUSE request cannot be killed; what frees it is the end of the connection.
-//! So when time is up the watchdog aborts the connection through `/sys/fs/fuse/connections`, kills the
-//! daemon (which ends the connection too), and unmounts lazily. The test's calls then fail with ENOTCONN
-//! and it panics; a test that does not come back even then ends the whole run.
+//! So when time is up the watchdog aborts the connection through `/sys/fs/fuse/connections`, kills
+//! the daemon (which ends the connection too), and unmounts lazily. The test's calls then fail with
+//! ENOTCONN and it panics; a test that does not come back even then ends the whole run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -99,7 +99,8 @@ fn abort_by_sysfs(connection: u32) {
     if fs::write(&abort, "1").is_ok() {
         return;
     }
-    // The control filesystem is not mounted everywhere. It is for as long as this takes, where we may.
+    // The control filesystem is not mounted everywhere. It is for as long as this takes, where we
+    // may.
     let mounted = Command::new("mount")
         .args(["-t", "fusectl", "none"])
         .arg(dir)
@@ -107,5 +108,58 @@ fn abort_by_sysfs(connection: u32) {
     if mounted.is_ok_and(|m| m.status.success()) {
         let _ = fs::write(&abort, "1");
         let _ = Command::new("umount").arg(dir).output();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::time::Instant;
+
+    use rustix::mount::MountFlags;
+
+    use super::*;
+    use crate::harness::{requirements, run_dir};
+
+    /// Mounts a filesystem whose server never answers, so that whoever looks at it hangs.
+    fn mount_that_hangs(target: &Path) -> fs::File {
+        let device = fs::File::options().read(true).write(true).open("/dev/fuse");
+        let device = device.expect("open /dev/fuse");
+        let fd = device.as_raw_fd();
+        let data = format!("fd={fd},rootmode=40000,user_id=0,group_id=0");
+        let data = std::ffi::CString::new(data).expect("no NUL byte");
+        rustix::mount::mount(
+            "hangs",
+            target,
+            "fuse",
+            MountFlags::empty(),
+            data.as_c_str(),
+        )
+        .expect("mount a FUSE filesystem");
+        device
+    }
+
+    #[test]
+    fn a_test_that_hangs_in_its_mount_is_freed_when_its_time_is_up() {
+        requirements::root();
+        let target = run_dir::new_directory("hangs");
+        let _server = mount_that_hangs(&target);
+        let watched = Watched {
+            mountpoint: target.clone(),
+            daemon: None,
+        };
+        let watchdog = Watchdog::start(1, Arc::new(Mutex::new(watched)));
+        let start = Instant::now();
+        // Without the watchdog this never returns.
+        let error = fs::read_dir(target.join("x")).expect_err("there is no server");
+        assert!(start.elapsed() < GRACE, "{error}");
+        let dead = [rustix::io::Errno::NOTCONN, rustix::io::Errno::CONNABORTED];
+        let dead = dead.map(|e| Some(e.raw_os_error()));
+        assert!(dead.contains(&error.raw_os_error()), "{error}");
+        while mounts::at(&target).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(watchdog.fired());
+        fs::remove_dir(&target).expect("an ordinary directory again");
     }
 }
