@@ -5,16 +5,14 @@ use rustix::fs::{FallocateFlags, Mode, OFlags, RenameFlags, XattrFlags};
 use super::op::{Name, Op, SLOTS};
 use super::random::Random;
 
-/// Names of files and directories. The base tree has directories `a` and `b` on two levels.
-const NAMES: [&[u8]; 7] = [
-    b"a",
-    b"b",
-    b"c",
-    b"d",
-    b"e",
-    b"\xff\xfe not utf-8",
-    b"new\nline",
-];
+/// Names that mostly belong to directories; the base tree has both on two levels.
+const DIRECTORIES: [&[u8]; 2] = [b"a", b"b"];
+
+/// Names that mostly belong to other files.
+const FILES: [&[u8]; 5] = [b"c", b"d", b"e", b"\xff\xfe not utf-8", b"new\nline"];
+
+/// One name in this many is of the other kind, so that kinds collide too.
+const MIXED: u64 = 12;
 
 /// Makes operations on paths below a top directory.
 pub struct Generator {
@@ -31,16 +29,37 @@ impl Generator {
         }
     }
 
+    /// A path that is likely to be a file's.
     fn path(&mut self) -> Name {
+        self.path_of(&FILES)
+    }
+
+    /// A path that is likely to be a directory's.
+    fn directory(&mut self) -> Name {
+        self.path_of(&DIRECTORIES)
+    }
+
+    /// A path of either.
+    fn any_path(&mut self) -> Name {
+        if self.random.once_in(3) {
+            self.directory()
+        } else {
+            self.path()
+        }
+    }
+
+    fn path_of(&mut self, likely: &[&[u8]]) -> Name {
         let depth = self.random.pick(&[1, 1, 2, 2, 2, 3]);
         let mut path = self.top.clone().into_bytes();
-        for level in 0..depth {
+        for level in 1..=depth {
             path.push(b'/');
-            // Upper levels come from the names that are directories in the base.
-            let pool = if level + 1 < depth {
-                &NAMES[..3]
-            } else {
-                &NAMES[..]
+            let last = level == depth;
+            let mixed = self.random.once_in(MIXED);
+            let pool = match last {
+                true if mixed => self.random.pick(&[&DIRECTORIES[..], &FILES[..]]),
+                true => likely,
+                false if mixed => &FILES[..2],
+                false => &DIRECTORIES[..],
             };
             path.extend_from_slice(self.random.pick(pool));
         }
@@ -182,7 +201,7 @@ impl Generator {
     }
 
     fn on_attributes(&mut self) -> Op {
-        let path = self.path();
+        let path = self.any_path();
         match self.random.below(12) {
             0 | 1 => Op::Chmod {
                 path,
@@ -233,49 +252,52 @@ impl Generator {
     }
 
     fn on_names(&mut self) -> Op {
-        let path = self.path();
-        match self.random.below(24) {
+        match self.random.below(26) {
             0..=2 => Op::Mkdir {
-                path,
+                path: self.directory(),
                 mode: self.mode(),
             },
-            3 | 4 => Op::Rmdir { path },
-            5..=7 => Op::Unlink { path },
-            8..=12 => {
-                let choices = [
-                    RenameFlags::empty(),
-                    RenameFlags::empty(),
-                    RenameFlags::NOREPLACE,
-                    RenameFlags::EXCHANGE,
-                ];
-                let flags = self.random.pick(&choices);
-                Op::Rename {
-                    from: path,
-                    to: self.path(),
-                    flags,
-                }
-            }
-            13 | 14 => Op::Link {
-                old: path,
+            3 | 4 => Op::Rmdir {
+                path: self.directory(),
+            },
+            5..=7 => Op::Unlink { path: self.path() },
+            8..=12 => self.rename(),
+            13..=15 => Op::Link {
+                old: self.path(),
                 new: self.path(),
             },
-            15 | 16 => {
-                let target =
-                    self.random
-                        .pick(&[&b"a"[..], b"../b", b"c", b"/nonexistent", b"b/a", b"e"]);
+            16 | 17 => {
+                let targets = [&b"a"[..], b"../b", b"c", b"/nonexistent", b"b/a", b"e"];
+                let target = self.random.pick(&targets).to_vec();
                 Op::Symlink {
-                    target: target.to_vec(),
-                    path,
+                    target,
+                    path: self.path(),
                 }
             }
-            17 => Op::Readlink { path },
-            18 => Op::Mkfifo {
-                path,
+            18 | 19 => Op::Readlink { path: self.path() },
+            20 => Op::Mkfifo {
+                path: self.path(),
                 mode: self.mode(),
             },
-            19 | 20 => Op::List { path },
-            _ => Op::Stat { path },
+            21 | 22 => Op::List {
+                path: self.directory(),
+            },
+            _ => Op::Stat {
+                path: self.any_path(),
+            },
         }
+    }
+
+    fn rename(&mut self) -> Op {
+        let usual = RenameFlags::empty();
+        let choices = [usual, usual, RenameFlags::NOREPLACE, RenameFlags::EXCHANGE];
+        let flags = self.random.pick(&choices);
+        let (from, to) = match self.random.below(8) {
+            0..=3 => (self.path(), self.path()),
+            4..=6 => (self.directory(), self.directory()),
+            _ => (self.any_path(), self.any_path()),
+        };
+        Op::Rename { from, to, flags }
     }
 
     /// The next operation.
