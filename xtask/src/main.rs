@@ -1,2 +1,63 @@
 //! The project's own commands: `cargo xtask VERB`.
-fn main() {}
+//!
+//! One file or folder per verb. Nothing here is part of the product: the verbs drive cargo, the
+//! `branchfs` binary and plain files, as a user would.
+
+mod cargo;
+mod demo;
+mod differential;
+mod install;
+mod kill;
+mod mounted;
+mod scale;
+mod scratch;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a verb returns: an error is printed as it is.
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build a real program in three branches at once and commit the first whose tests pass
+    Demo,
+    /// Run every test, after installing what they need (as root, with apt-get)
+    Test(test::Arguments),
+    /// Check the rules for the source tree
+    Tidy,
+    /// Run random operations in a branch and in a plain directory for longer than the tests do
+    Differential(differential::Arguments),
+    /// Measure how time, space and memory grow
+    Scale(scale::Arguments),
+    /// Kill the daemon under load again and again, for longer than the tests do
+    Kill(kill::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Demo => demo::run(),
+        Verb::Test(arguments) => test::run(&arguments),
+        Verb::Tidy => tidy::run(),
+        Verb::Differential(arguments) => differential::run(&arguments),
+        Verb::Scale(arguments) => scale::run(&arguments),
+        Verb::Kill(arguments) => kill::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The integration tests: one binary, in which each test gets a directory and a command.
+//!
+//! Everything here goes through the kernel and the `branchfs` binary, as a user does.
+
+mod branches;
+mod cli;
+mod commit;
+mod control;
+mod differential;
+mod errnos;
+mod git;
+mod harness;
+mod limits;
+mod lost;
+mod mounting;
+mod names;
+mod posix_attrs;
+mod posix_data;
+mod posix_files;
+mod posix_names;
+mod posix_special;
+mod publish;
+mod recovery;
+mod relative;

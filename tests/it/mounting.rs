@@ -1,0 +1,329 @@
+//! Mounting and unmounting: what is refused, what is replaced, who is named.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::harness::process::{Python, finish, limited, run, sh};
+use crate::harness::{Tree, Workspace, mounts, requirements, run_dir};
+
+fn small_base(base: &Tree) {
+    base.write("file", b"base");
+    base.mkdir("dir");
+}
+
+/// Asserts that mounting `base` fails with a message that has all of `words` in it.
+#[track_caller]
+fn check_refused(ws: &Workspace, args: &[&str], words: &[&str]) {
+    let done = ws.branchfs(&[&["mount"], args].concat()).fails();
+    for word in words {
+        assert!(done.err.contains(word), "no {word:?} in {:?}", done.err);
+    }
+    assert!(!done.err.contains("panicked"), "{}", done.err);
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in ASCII")
+}
+
+#[test]
+fn a_base_is_mounted_in_place_and_is_itself_again_after_umount() {
+    let ws = Workspace::build().base(small_base).unmounted();
+    ws.mount();
+    ws.main().check("file", b"base");
+    assert!(ws.main().exists(".ctl"));
+    ws.unmount();
+    assert!(!Tree::at(ws.base()).exists(".ctl"));
+    Tree::at(ws.base()).check("file", b"base");
+}
+
+#[test]
+fn a_base_is_mounted_elsewhere_and_both_are_seen() {
+    let ws = Workspace::build().base(small_base).elsewhere().mount();
+    let main = ws.main();
+    main.check("file", b"base");
+    assert!(!main.exists(".branchfs"));
+    let branch = main.fork("b");
+    branch.write("file", b"changed");
+    Tree::at(ws.base()).check("file", b"base");
+    branch.commit();
+    Tree::at(ws.base()).check("file", b"changed");
+    ws.remount();
+    ws.main().check("file", b"changed");
+}
+
+#[test]
+fn findmnt_shows_source_type_and_options() {
+    let ws = Workspace::build()
+        .base(small_base)
+        .option("noatime")
+        .mount();
+    let columns = [
+        "-rno",
+        "SOURCE,FSTYPE,OPTIONS",
+        "--mountpoint",
+        text(ws.mountpoint()),
+    ];
+    let line = run(Path::new("/"), "findmnt", &columns).ok().out;
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let [source, kind, options] = fields[..] else {
+        panic!("{line}")
+    };
+    assert_eq!((source, kind), (text(ws.base()), "fuse.branchfs"));
+    assert!(options.split(',').any(|o| o == "noatime"), "{options}");
+}
+
+#[test]
+fn a_missing_base_a_file_and_an_unreadable_one_are_refused() {
+    let ws = Workspace::build().base(small_base).unmounted();
+    let scratch = ws.scratch();
+    scratch.write("plain", b"");
+    check_refused(
+        &ws,
+        &[text(&scratch.path("none"))],
+        &["none", "No such file or directory"],
+    );
+    check_refused(
+        &ws,
+        &[text(&scratch.path("plain"))],
+        &["plain", "ot a directory"],
+    );
+    check_refused(
+        &ws,
+        &[text(ws.base()), text(&scratch.path("none"))],
+        &["none"],
+    );
+    check_refused(&ws, &[text(ws.base()), "-o", "nonsense"], &["nonsense"]);
+}
+
+#[test]
+fn a_base_that_its_user_cannot_read_is_refused() {
+    requirements::root();
+    let ws = Workspace::build().base(small_base).unmounted();
+    fs::set_permissions(ws.base(), fs::Permissions::from_mode(0o700)).expect("chmod");
+    let mut mount = limited("setpriv");
+    mount.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    mount
+        .arg(run_dir::binary())
+        .args(["mount", text(ws.base())]);
+    let done = finish(mount).fails();
+    assert!(done.err.contains("ermission denied"), "{}", done.err);
+}
+
+#[test]
+fn a_base_inside_a_store_is_refused() {
+    let ws = Workspace::build().base(small_base).store_outside().mount();
+    let inside = ws.store().join("inside");
+    fs::create_dir(&inside).expect("make a directory in the store");
+    check_refused(&ws, &[text(&inside)], &["store"]);
+    fs::remove_dir(&inside).expect("remove it");
+    ws.unmount();
+    check_refused(&ws, &[text(&ws.store())], &["store"]);
+}
+
+#[test]
+fn a_second_mount_of_a_store_is_refused_and_names_the_holder() {
+    let ws = Workspace::build().base(small_base).store_outside().mount();
+    let pid = ws.lock_holder().expect("a pid in the lock").to_string();
+    let other = ws.scratch().mkdir("mnt");
+    let store = ws.store();
+    let args = [text(ws.base()), text(other.root()), "--store", text(&store)];
+    check_refused(&ws, &args, &[&pid]);
+    ws.main().check("file", b"base");
+    assert!(mounts::at(other.root()).is_none());
+}
+
+#[test]
+fn a_second_mount_in_place_is_refused_and_names_the_holder() {
+    let ws = Workspace::with_base(small_base);
+    let pid = ws.lock_holder().expect("a pid in the lock").to_string();
+    check_refused(&ws, &[text(ws.base())], &[&pid]);
+    assert_eq!(mounts::count_at(ws.mountpoint()), 1);
+    ws.main().check("file", b"base");
+}
+
+#[test]
+fn a_dead_mount_left_by_a_killed_daemon_is_replaced() {
+    for elsewhere in [false, true] {
+        let builder = Workspace::build().base(small_base);
+        let ws = if elsewhere {
+            builder.elsewhere()
+        } else {
+            builder
+        }
+        .mount();
+        ws.fork("b").write("file", b"kept");
+        for _ in 0..3 {
+            ws.kill();
+            ws.mount();
+            assert_eq!(mounts::count_at(ws.mountpoint()), 1, "dead mounts pile up");
+        }
+        ws.main().child("b").check("file", b"kept");
+    }
+}
+
+#[test]
+fn a_dead_mount_is_unmounted_too() {
+    let ws = Workspace::with_base(small_base);
+    ws.kill();
+    ws.branchfs(&["umount", text(ws.mountpoint())]).ok();
+    assert!(mounts::at(ws.mountpoint()).is_none());
+    Tree::at(ws.base()).check("file", b"base");
+}
+
+#[test]
+fn umount_of_a_busy_mount_says_who_holds_it() {
+    let ws = Workspace::with_base(small_base);
+    let branch = ws.fork("b");
+    let mut holder = Python::start(
+        "f = open(sys.argv[1]); say('open'); wait()",
+        &[branch.path("file")],
+    );
+    assert_eq!(holder.hear(), "open");
+    let done = ws.branchfs(&["umount", text(ws.mountpoint())]).fails();
+    assert!(done.err.contains(&holder.pid().to_string()), "{}", done.err);
+    assert!(done.err.contains("busy"), "{}", done.err);
+    branch.check("file", b"base");
+    holder.go();
+    assert_eq!(holder.end(), 0);
+    ws.unmount();
+}
+
+#[test]
+fn umount_of_what_is_no_mount_is_an_error() {
+    let ws = Workspace::build().base(small_base).unmounted();
+    let done = ws.branchfs(&["umount", text(ws.base())]).fails();
+    assert!(done.err.contains(text(ws.base())), "{}", done.err);
+}
+
+#[test]
+fn umount_publishes_what_main_has() {
+    let ws = Workspace::with_base(small_base);
+    ws.main().write("file", b"written in main");
+    ws.main().mkdir("made");
+    ws.unmount();
+    Tree::at(ws.base()).check("file", b"written in main");
+    assert!(Tree::at(ws.base()).exists("made"));
+}
+
+#[test]
+fn the_kernels_umount_ends_the_daemon_in_order() {
+    requirements::root();
+    let ws = Workspace::with_base(small_base);
+    ws.main().write("file", b"written");
+    let daemon = ws.daemon();
+    run(Path::new("/"), "umount", &[ws.mountpoint()]).ok();
+    assert!(daemon.ended_within(60), "the daemon goes on");
+    Tree::at(ws.base()).check("file", b"written");
+    ws.fsck();
+}
+
+#[test]
+fn sigterm_ends_the_daemon_in_order() {
+    let ws = Workspace::with_base(small_base);
+    ws.main().write("file", b"written");
+    let daemon = ws.daemon();
+    sh(
+        Path::new("/"),
+        "kill -TERM \"$1\"",
+        &[ws.lock_holder().expect("a pid").to_string()],
+    )
+    .ok();
+    assert!(daemon.ended_within(60), "the daemon goes on");
+    assert!(
+        mounts::at(ws.mountpoint()).is_none(),
+        "the mount stays behind"
+    );
+    Tree::at(ws.base()).check("file", b"written");
+    ws.fsck();
+}
+
+#[test]
+fn in_the_foreground_the_command_is_the_daemon() {
+    let ws = Workspace::build().base(small_base).unmounted();
+    let mut args = ws.mount_args();
+    args.push("--foreground".to_owned());
+    let mut command = std::process::Command::new(run_dir::binary());
+    command
+        .args(args)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    let mut child = command.spawn().expect("start branchfs");
+    while mounts::at(ws.mountpoint()).is_none() && child.try_wait().expect("wait").is_none() {
+        std::thread::yield_now();
+    }
+    ws.main().check("file", b"base");
+    assert_eq!(ws.lock_holder(), Some(child.id() as i32));
+    ws.branchfs(&["umount", text(ws.mountpoint())]).ok();
+    assert!(child.wait().expect("wait").success());
+}
+
+#[test]
+fn a_user_without_root_mounts_works_and_unmounts() {
+    requirements::root();
+    let ws = Workspace::build().base(small_base).unmounted();
+    let base = text(ws.base());
+    sh(Path::new("/"), "chown -R 65534:65534 \"$1\"", &[base]).ok();
+    let script = "\"$1\" mount \"$2\" && cd \"$2\" && mkdir @branches/b && \
+        echo changed >@branches/b/file && echo commit >@branches/b/.ctl && cat file && \
+        findmnt -no FSTYPE --mountpoint \"$2\" && cd / && \"$1\" umount \"$2\" && cat \"$2/file\"";
+    let mut command = limited("setpriv");
+    command.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "bash",
+        "-euc",
+        script,
+        "bash",
+    ]);
+    command.arg(run_dir::binary()).arg(base).current_dir("/");
+    let done = finish(command).ok();
+    assert_eq!(done.out, "changed\nfuse.branchfs\nchanged\n");
+    assert!(mounts::at(ws.base()).is_none());
+}
+
+#[test]
+fn mount_by_the_name_of_a_mount_helper_takes_its_arguments() {
+    requirements::root();
+    let ws = Workspace::build().base(small_base).elsewhere().unmounted();
+    let helper = ws.scratch().path("mount.branchfs");
+    std::os::unix::fs::symlink(run_dir::binary(), &helper).expect("symlink");
+    let args = [
+        text(ws.base()),
+        text(ws.mountpoint()),
+        "-o",
+        "rw,nofail,x-systemd.automount,policy=merge",
+    ];
+    run(Path::new("/"), &helper, &args).ok();
+    ws.main().check("file", b"base");
+    assert_eq!(ws.main().status()["policy"], "merge");
+    ws.unmount();
+}
+
+#[test]
+fn a_read_only_mount_refuses_changes_and_shows_everything() {
+    let ws = Workspace::with_base(small_base);
+    ws.fork("b").write("file", b"kept");
+    ws.unmount();
+    ws.branchfs(&["mount", text(ws.base()), "-o", "ro"]).ok();
+    let branch = ws.main().child("b");
+    branch.check("file", b"kept");
+    assert!(fs::write(branch.path("file"), b"x").is_err());
+    assert!(ws.main().try_fork("c").is_err());
+    branch.check("file", b"kept");
+    ws.unmount();
+}
+
+#[test]
+fn mount_says_so_when_its_caller_stands_in_the_base() {
+    let ws = Workspace::build().base(small_base).unmounted();
+    let mut mount = limited(run_dir::binary());
+    mount.args(["mount", "."]).current_dir(ws.base());
+    let done = finish(mount).ok();
+    assert!(
+        (done.out + &done.err).contains("cd \"$PWD\""),
+        "the caller is not told"
+    );
+    ws.unmount();
+}

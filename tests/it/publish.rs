@@ -1,0 +1,120 @@
+//! Publishing: main's changes move into the base, and nowhere else.
+
+use std::fs;
+
+use rustix::io::Errno;
+
+use crate::harness::{Tree, Workspace, assert_errno};
+
+fn small_base(base: &Tree) {
+    base.write("file", b"base");
+    base.write("other", b"other");
+    base.mkdir("dir/sub");
+    base.write("dir/file", b"in dir");
+}
+
+#[test]
+fn a_commit_never_follows_a_symbolic_link_out_of_the_base() {
+    let ws = Workspace::with_base(small_base);
+    let outside = ws.scratch();
+    outside.mkdir("target").write("file", b"untouched");
+    let branch = ws.fork("b");
+    branch.remove_all("dir");
+    branch.symlink(
+        outside.path("target").into_os_string().into_encoded_bytes(),
+        "dir",
+    );
+    branch.commit();
+    let next = ws.fork("next");
+    next.unlink("dir");
+    next.mkdir("dir").write("file", b"inside");
+    next.commit();
+    outside.check("target/file", b"untouched");
+    ws.below().check("dir/file", b"inside");
+    assert!(ws.below().stat("dir").is_dir());
+}
+
+#[test]
+fn a_link_put_into_the_base_behind_the_mount_leads_no_publish_out_of_it() {
+    let ws = Workspace::with_base(small_base);
+    let outside = ws.scratch();
+    outside.mkdir("target").write("file", b"untouched");
+    let branch = ws.fork("b");
+    branch.write("dir/file", b"changed");
+    let below = ws.below();
+    below.rename("dir", "was-dir");
+    below.symlink(
+        outside.path("target").into_os_string().into_encoded_bytes(),
+        "dir",
+    );
+    assert!(
+        branch.try_commit().is_err(),
+        "the base was changed behind the mount"
+    );
+    outside.check("target/file", b"untouched");
+    branch.check("dir/file", b"changed");
+}
+
+#[test]
+fn a_base_file_that_somebody_changed_behind_the_mount_is_never_overwritten() {
+    let ws = Workspace::with_base(small_base);
+    let branch = ws.fork("b");
+    branch.write("file", b"branch");
+    ws.below().write("file", b"behind the mount");
+    assert_errno(branch.try_commit(), Errno::BUSY);
+    ws.below().check("file", b"behind the mount");
+    branch.check("file", b"branch");
+    assert!(
+        branch.last_error().contains("file"),
+        "{}",
+        branch.last_error()
+    );
+}
+
+#[test]
+fn with_publish_manual_the_base_changes_when_told_to_and_at_unmount() {
+    let ws = Workspace::build()
+        .base(small_base)
+        .option("publish=manual")
+        .mount();
+    let main = ws.main();
+    let branch = main.fork("b");
+    branch.write("file", b"committed");
+    branch.commit();
+    main.check("file", b"committed");
+    ws.below().check("file", b"base");
+    main.ctl("publish").expect("publish");
+    ws.below().check("file", b"committed");
+    main.write("file", b"later");
+    ws.unmount();
+    Tree::at(ws.base()).check("file", b"later");
+}
+
+#[test]
+fn commit_on_main_publishes_and_abort_on_main_is_refused() {
+    let ws = Workspace::with_base(small_base);
+    let main = ws.main();
+    main.write("file", b"main");
+    main.commit();
+    ws.below().check("file", b"main");
+    assert_errno(main.ctl("abort"), Errno::PERM);
+    assert_errno(main.echo("", ".abort"), Errno::PERM);
+    main.check("file", b"main");
+}
+
+#[test]
+fn the_base_is_an_ordinary_directory_with_the_winner_in_it_after_umount() {
+    let ws = Workspace::with_base(small_base);
+    let (winner, loser) = (ws.fork("winner"), ws.fork("loser"));
+    winner.write("file", b"won");
+    loser.write("file", b"lost");
+    winner.commit();
+    ws.unmount();
+    let base = Tree::at(ws.base());
+    base.check("file", b"won");
+    assert_eq!(base.names(""), [".branchfs", "dir", "file", "other"]);
+    base.check(".branchfs/.gitignore", b"*\n");
+    fs::write(base.path("file"), b"edited without branchfs").expect("an ordinary file");
+    ws.mount();
+    ws.main().check("file", b"edited without branchfs");
+}

@@ -1,0 +1,141 @@
+//! A base with branchfs mounted on it in place, for the verbs that measure or show something.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Done;
+
+/// A mounted base. Dropping it without [`Mounted::unmount`] leaves it to the scratch directory's
+/// end.
+pub struct Mounted {
+    binary: PathBuf,
+    base: PathBuf,
+    /// The base below the mount, where the store is.
+    lower: File,
+    took: Duration,
+}
+
+impl Mounted {
+    /// Mounts `base` in place.
+    pub fn mount(binary: &Path, base: &Path) -> Result<Mounted, Box<dyn Error>> {
+        let lower = File::open(base)?;
+        let start = Instant::now();
+        quiet(Command::new(binary).arg("mount").arg(base))?;
+        let took = start.elapsed();
+        Ok(Mounted {
+            binary: binary.to_owned(),
+            base: base.to_owned(),
+            lower,
+            took,
+        })
+    }
+
+    /// How long `branchfs mount` took.
+    pub fn mount_time(&self) -> Duration {
+        self.took
+    }
+
+    /// The root of main.
+    pub fn root(&self) -> &Path {
+        &self.base
+    }
+
+    /// The root of a branch of main.
+    pub fn branch(&self, name: &str) -> PathBuf {
+        self.base.join("@branches").join(name)
+    }
+
+    /// The store.
+    pub fn store(&self) -> PathBuf {
+        PathBuf::from(format!(
+            "/proc/self/fd/{}/.branchfs",
+            self.lower.as_raw_fd()
+        ))
+    }
+
+    /// The daemon's process id, which the store's lock names.
+    pub fn daemon(&self) -> Result<u32, Box<dyn Error>> {
+        let text = fs::read_to_string(self.store().join("lock"))?;
+        let digits = text
+            .split(|c: char| !c.is_ascii_digit())
+            .find(|n| !n.is_empty());
+        Ok(digits.ok_or("no pid in the store's lock")?.parse()?)
+    }
+
+    /// The daemon's resident memory in bytes.
+    pub fn resident_bytes(&self) -> Result<u64, Box<dyn Error>> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.daemon()?))?;
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmRSS:"))
+            .ok_or("no VmRSS")?;
+        Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+    }
+
+    /// The bytes that the store takes on its disk.
+    pub fn store_bytes(&self) -> Result<u64, Box<dyn Error>> {
+        fn walk(dir: &Path, sum: &mut u64) -> std::io::Result<()> {
+            use std::os::unix::fs::MetadataExt;
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                let meta = entry.metadata()?;
+                *sum += meta.blocks() * 512;
+                if meta.is_dir() {
+                    walk(&entry.path(), sum)?;
+                }
+            }
+            Ok(())
+        }
+        let mut sum = 0;
+        walk(&self.store(), &mut sum)?;
+        Ok(sum)
+    }
+
+    /// Unmounts with `branchfs umount` and waits for the daemon's end.
+    pub fn unmount(self) -> Done {
+        let daemon = self.daemon()?;
+        quiet(Command::new(&self.binary).arg("umount").arg(&self.base))?;
+        let start = Instant::now();
+        while Path::new(&format!("/proc/{daemon}")).exists() && !is_zombie(daemon) {
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err(format!("the daemon (pid {daemon}) goes on after umount").into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+/// Where init does not wait for its orphans, an ended process stays in the table.
+fn is_zombie(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| rest.trim_start().starts_with('Z'))
+}
+
+/// Runs a command; what it printed is in the error when it fails.
+///
+/// Its output goes to a file, so that a daemon which keeps it open holds nobody up.
+pub fn quiet(command: &mut Command) -> Done {
+    use std::io::{Read, Seek};
+    let mut output = tempfile::tempfile()?;
+    command
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output.try_clone()?);
+    let status = command
+        .status()
+        .map_err(|e| format!("cannot start {command:?}: {e}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    let mut said = String::new();
+    output.rewind()?;
+    output.read_to_string(&mut said)?;
+    Err(format!("{command:?}: {status}\n{said}").into())
+}
