@@ -107,7 +107,9 @@ pub struct EventRecord {
 impl EventRecord {
     /// Appends the record's bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer { buf: std::mem::take(out) };
+        let mut writer = Writer {
+            buf: std::mem::take(out),
+        };
         writer.u64(self.version);
         writer.u32(self.seq);
         match &self.event {
@@ -120,7 +122,12 @@ impl EventRecord {
                 writer.bytes(from);
                 writer.bytes(to);
             }
-            Event::Kept { path, name, ident, kind } => {
+            Event::Kept {
+                path,
+                name,
+                ident,
+                kind,
+            } => {
                 writer.u8(2);
                 writer.bytes(path);
                 writer.u64(name.plan);
@@ -128,7 +135,11 @@ impl EventRecord {
                 writer.ident(*ident);
                 writer.u8(*kind as u8);
             }
-            Event::Attr { ident, attr, xattrs } => {
+            Event::Attr {
+                ident,
+                attr,
+                xattrs,
+            } => {
                 writer.u8(3);
                 writer.ident(*ident);
                 writer.attr(attr);
@@ -147,11 +158,19 @@ impl EventRecord {
         let mut reader = Reader::new(bytes);
         let (version, seq) = (reader.u64()?, reader.u32()?);
         let event = match reader.u8()? {
-            0 => Event::Created { path: reader.bytes()? },
-            1 => Event::Renamed { from: reader.bytes()?, to: reader.bytes()? },
+            0 => Event::Created {
+                path: reader.bytes()?,
+            },
+            1 => Event::Renamed {
+                from: reader.bytes()?,
+                to: reader.bytes()?,
+            },
             2 => Event::Kept {
                 path: reader.bytes()?,
-                name: OldName { plan: reader.u64()?, keep: reader.u32()? },
+                name: OldName {
+                    plan: reader.u64()?,
+                    keep: reader.u32()?,
+                },
                 ident: reader.ident()?,
                 kind: reader.kind()?,
             },
@@ -163,7 +182,11 @@ impl EventRecord {
             _ => return reader.damaged(),
         };
         reader.finish()?;
-        Ok(EventRecord { version, seq, event })
+        Ok(EventRecord {
+            version,
+            seq,
+            event,
+        })
     }
 }
 
@@ -192,14 +215,23 @@ impl Loc {
     /// The location of a base path, or of a parked one.
     pub(super) fn of_path(path: Vec<u8>) -> Loc {
         match path.strip_prefix(b"\0") {
-            Some(parked) => Loc { area: Area::Stage, path: parked.to_vec() },
-            None => Loc { area: Area::Root, path },
+            Some(parked) => Loc {
+                area: Area::Stage,
+                path: parked.to_vec(),
+            },
+            None => Loc {
+                area: Area::Root,
+                path,
+            },
         }
     }
 
     /// A name below this location.
     pub(super) fn child(&self, name: &[u8]) -> Loc {
-        Loc { area: self.area, path: join(&self.path, name) }
+        Loc {
+            area: self.area,
+            path: join(&self.path, name),
+        }
     }
 }
 
@@ -219,7 +251,8 @@ struct Node {
 
 impl Node {
     fn next(&self, after: Key) -> Option<&(Key, Step)> {
-        self.steps.get(self.steps.partition_point(|(key, _)| *key <= after))
+        self.steps
+            .get(self.steps.partition_point(|(key, _)| *key <= after))
     }
 
     fn is_empty(&self) -> bool {
@@ -273,12 +306,29 @@ impl EventLog {
         let (path, step) = match record.event {
             Event::Created { path } => (path, Step::Created),
             Event::Renamed { from, to } => (from, Step::Renamed(to.into())),
-            Event::Kept { path, name, ident, kind } => (path, Step::Kept(name, ident, kind)),
-            Event::Attr { ident, attr, xattrs } => {
+            Event::Kept {
+                path,
+                name,
+                ident,
+                kind,
+            } => (path, Step::Kept(name, ident, kind)),
+            Event::Attr {
+                ident,
+                attr,
+                xattrs,
+            } => {
                 let attrs = self.attrs.entry(ident.ino).or_default();
                 attrs.retain(|old| old.key != key);
                 let at = attrs.partition_point(|old| old.key < key);
-                attrs.insert(at, OldAttr { key, ident, attr, xattrs });
+                attrs.insert(
+                    at,
+                    OldAttr {
+                        key,
+                        ident,
+                        attr,
+                        xattrs,
+                    },
+                );
                 return;
             }
         };
@@ -303,7 +353,11 @@ impl EventLog {
             return;
         }
         let count = self.kept_links.entry(ident.ino).or_insert(0);
-        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        *count = if more {
+            *count + 1
+        } else {
+            count.saturating_sub(1)
+        };
         if *count == 0 {
             self.kept_links.remove(&ident.ino);
         }
@@ -347,7 +401,10 @@ impl EventLog {
             path = match step {
                 Step::Created => return None,
                 Step::Kept(name, ..) => {
-                    return Some(Loc { area: Area::Old, path: join(&name.bytes(), rest) });
+                    return Some(Loc {
+                        area: Area::Old,
+                        path: join(&name.bytes(), rest),
+                    });
                 }
                 Step::Renamed(to) => join(to, rest),
             };
@@ -363,7 +420,9 @@ impl EventLog {
         let mut node = &self.root;
         let mut rest = 0;
         for name in components(path) {
-            let Some(child) = node.children.get(name) else { break };
+            let Some(child) = node.children.get(name) else {
+                break;
+            };
             node = child;
             rest += name.len() + 1;
             if let Some((key, step)) = node.next(cursor)
@@ -384,7 +443,10 @@ impl EventLog {
                 None => return,
             }
         }
-        let changed = node.children.iter().filter(|(_, node)| node.next((at, u32::MAX)).is_some());
+        let changed = node
+            .children
+            .iter()
+            .filter(|(_, node)| node.next((at, u32::MAX)).is_some());
         names.extend(changed.map(|(name, _)| name.to_vec()));
     }
 
@@ -400,14 +462,12 @@ impl EventLog {
 
     /// The extended attributes that the inode had at `at`, where they have changed since.
     pub(super) fn xattrs(&self, at: Version, ident: Ident) -> Option<&Xattrs> {
-        self.attrs_after(at, ident).find_map(|old| old.xattrs.as_ref())
+        self.attrs_after(at, ident)
+            .find_map(|old| old.xattrs.as_ref())
     }
 
     /// Drops the events of all versions that `keep` refuses, and hands back what they had kept.
-    pub(super) fn retain(
-        &mut self,
-        keep: impl Fn(Version) -> bool,
-    ) -> Vec<(OldName, Ident, Kind)> {
+    pub(super) fn retain(&mut self, keep: impl Fn(Version) -> bool) -> Vec<(OldName, Ident, Kind)> {
         let mut kept = Vec::new();
         self.root.retain(&keep, &mut kept);
         self.attrs.retain(|_, attrs| {
@@ -439,18 +499,47 @@ impl EventLog {
                 let path = path.clone();
                 let event = match step.clone() {
                     Step::Created => Event::Created { path },
-                    Step::Renamed(to) => Event::Renamed { from: path, to: to.into_vec() },
-                    Step::Kept(name, ident, kind) => Event::Kept { path, name, ident, kind },
+                    Step::Renamed(to) => Event::Renamed {
+                        from: path,
+                        to: to.into_vec(),
+                    },
+                    Step::Kept(name, ident, kind) => Event::Kept {
+                        path,
+                        name,
+                        ident,
+                        kind,
+                    },
                 };
-                records.push(EventRecord { version: *version, seq: *seq, event });
+                records.push(EventRecord {
+                    version: *version,
+                    seq: *seq,
+                    event,
+                });
             }
-            stack.extend(node.children.iter().map(|(name, node)| (join(&path, name), node)));
+            stack.extend(
+                node.children
+                    .iter()
+                    .map(|(name, node)| (join(&path, name), node)),
+            );
         }
         for old in self.attrs.values().flatten() {
-            let OldAttr { key: (version, seq), ident, attr, xattrs } = old;
+            let OldAttr {
+                key: (version, seq),
+                ident,
+                attr,
+                xattrs,
+            } = old;
             let (ident, attr, xattrs) = (*ident, *attr, xattrs.clone());
-            let event = Event::Attr { ident, attr, xattrs };
-            records.push(EventRecord { version: *version, seq: *seq, event });
+            let event = Event::Attr {
+                ident,
+                attr,
+                xattrs,
+            };
+            records.push(EventRecord {
+                version: *version,
+                seq: *seq,
+                event,
+            });
         }
         records.sort_by_key(|record| (record.version, record.seq));
         records

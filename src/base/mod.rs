@@ -179,13 +179,26 @@ impl Base {
     /// Opens a base at `config.version`. Events and ids are restored by the owner afterwards, then
     /// plans found by [`Base::pending`] are finished, then [`Base::sweep`] finds garbage.
     pub fn open(config: BaseConfig) -> Result<Base, BaseError> {
-        let BaseConfig { root, old, stage, hide, hash_key, exclusive, version, ids } = config;
+        let BaseConfig {
+            root,
+            old,
+            stage,
+            hide,
+            hash_key,
+            exclusive,
+            version,
+            ids,
+        } = config;
         if let Some(hide) = &hide {
             path::check(hide)?;
         }
         let reach = Reach::open([root, old, stage].map(Arc::new), hide, exclusive)?;
         let ids = IdMap::new(reach.root_ino(), ids);
-        let layout = Layout { version, events: EventLog::default(), half_done: None };
+        let layout = Layout {
+            version,
+            events: EventLog::default(),
+            half_done: None,
+        };
         Ok(Base {
             reach,
             hash_key,

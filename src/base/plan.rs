@@ -200,13 +200,18 @@ impl Sealed {
         writer.u64(self.plan.id);
         writer.u8(self.plan.keep_old as u8);
         writer.u32(u32::try_from(self.plan.steps.len()).expect("steps are counted in 32 bits"));
-        self.plan.steps.iter().for_each(|step| put_step(&mut writer, step));
+        self.plan
+            .steps
+            .iter()
+            .for_each(|step| put_step(&mut writer, step));
         writer.u32(u32::try_from(self.before.len()).expect("befores are counted in 32 bits"));
         for before in &self.before {
             writer.bytes(&before.path);
             writer.ident(before.ident);
             writer.attr(&before.attr);
-            writer.option(before.xattrs.as_ref(), |writer, xattrs| writer.pairs(xattrs));
+            writer.option(before.xattrs.as_ref(), |writer, xattrs| {
+                writer.pairs(xattrs)
+            });
         }
         let crc = crc32fast::hash(&writer.buf[12..]);
         writer.buf[8..12].copy_from_slice(&crc.to_le_bytes());
@@ -221,7 +226,10 @@ impl Sealed {
         if crc32fast::hash(&bytes[12..]).to_le_bytes() != bytes[8..12] {
             return Err(BaseError::PlanDamaged { id, offset: 8 });
         }
-        let damaged = |Damaged(at)| BaseError::PlanDamaged { id, offset: at + 12 };
+        let damaged = |Damaged(at)| BaseError::PlanDamaged {
+            id,
+            offset: at + 12,
+        };
         read_sealed(&bytes[12..]).map_err(damaged)
     }
 }
@@ -245,7 +253,15 @@ fn read_sealed(bytes: &[u8]) -> Result<Sealed, Damaged> {
         });
     }
     reader.finish()?;
-    Ok(Sealed { plan: Plan { id, keep_old, steps }, version, before })
+    Ok(Sealed {
+        plan: Plan {
+            id,
+            keep_old,
+            steps,
+        },
+        version,
+        before,
+    })
 }
 
 fn put_shown(writer: &mut Writer, shown: &Option<Shown>) {
@@ -256,7 +272,12 @@ fn put_shown(writer: &mut Writer, shown: &Option<Shown>) {
 }
 
 fn get_shown(reader: &mut Reader<'_>) -> Result<Option<Shown>, Damaged> {
-    reader.option(|reader| Ok(Shown { fid: FileId(reader.u32()?), ctime: reader.time()? }))
+    reader.option(|reader| {
+        Ok(Shown {
+            fid: FileId(reader.u32()?),
+            ctime: reader.time()?,
+        })
+    })
 }
 
 fn put_step(writer: &mut Writer, step: &Step) {
@@ -273,21 +294,38 @@ fn put_step(writer: &mut Writer, step: &Step) {
             writer.u64(*ino);
             writer.u32(*slot);
         }
-        Step::Unpark { slot, path, ino, shown } => {
+        Step::Unpark {
+            slot,
+            path,
+            ino,
+            shown,
+        } => {
             writer.u8(2);
             writer.u32(*slot);
             writer.bytes(path);
             writer.u64(*ino);
             put_shown(writer, shown);
         }
-        Step::Move { from, to, ino, shown } => {
+        Step::Move {
+            from,
+            to,
+            ino,
+            shown,
+        } => {
             writer.u8(3);
             writer.bytes(from);
             writer.bytes(to);
             writer.u64(*ino);
             put_shown(writer, shown);
         }
-        Step::Exchange { slot, ino_new, path, ino_old, keep, shown } => {
+        Step::Exchange {
+            slot,
+            ino_new,
+            path,
+            ino_old,
+            keep,
+            shown,
+        } => {
             writer.u8(4);
             writer.u32(*slot);
             writer.u64(*ino_new);
@@ -296,22 +334,42 @@ fn put_step(writer: &mut Writer, step: &Step) {
             writer.u32(*keep);
             put_shown(writer, shown);
         }
-        Step::Place { slot, ino, path, shown } => {
+        Step::Place {
+            slot,
+            ino,
+            path,
+            shown,
+        } => {
             writer.u8(5);
             writer.u32(*slot);
             writer.u64(*ino);
             writer.bytes(path);
             put_shown(writer, shown);
         }
-        Step::Link { from, to, ino, shown } => {
+        Step::Link {
+            from,
+            to,
+            ino,
+            shown,
+        } => {
             writer.u8(6);
             writer.bytes(from);
             writer.bytes(to);
             writer.u64(*ino);
             put_shown(writer, shown);
         }
-        Step::SetAttr { path, ino, set, shown } => put_set_attr(writer, path, *ino, set, shown),
-        Step::Times { path, atime, mtime, shown } => {
+        Step::SetAttr {
+            path,
+            ino,
+            set,
+            shown,
+        } => put_set_attr(writer, path, *ino, set, shown),
+        Step::Times {
+            path,
+            atime,
+            mtime,
+            shown,
+        } => {
             writer.u8(8);
             writer.bytes(path);
             writer.time(*atime);
@@ -321,13 +379,7 @@ fn put_step(writer: &mut Writer, step: &Step) {
     }
 }
 
-fn put_set_attr(
-    writer: &mut Writer,
-    path: &[u8],
-    ino: u64,
-    set: &AttrSet,
-    shown: &Option<Shown>,
-) {
+fn put_set_attr(writer: &mut Writer, path: &[u8], ino: u64, set: &AttrSet, shown: &Option<Shown>) {
     writer.u8(7);
     writer.bytes(path);
     writer.u64(ino);
@@ -344,8 +396,16 @@ fn put_set_attr(
 
 fn get_step(reader: &mut Reader<'_>) -> Result<Step, Damaged> {
     Ok(match reader.u8()? {
-        0 => Step::Evict { path: reader.bytes()?, ino: reader.u64()?, keep: reader.u32()? },
-        1 => Step::Park { path: reader.bytes()?, ino: reader.u64()?, slot: reader.u32()? },
+        0 => Step::Evict {
+            path: reader.bytes()?,
+            ino: reader.u64()?,
+            keep: reader.u32()?,
+        },
+        1 => Step::Park {
+            path: reader.bytes()?,
+            ino: reader.u64()?,
+            slot: reader.u32()?,
+        },
         2 => Step::Unpark {
             slot: reader.u32()?,
             path: reader.bytes()?,
@@ -402,6 +462,8 @@ fn get_attr_set(reader: &mut Reader<'_>) -> Result<AttrSet, Damaged> {
         atime: reader.time()?,
         mtime: reader.time()?,
         set: reader.pairs()?,
-        removed: (0..reader.u32()?).map(|_| reader.bytes()).collect::<Result<_, _>>()?,
+        removed: (0..reader.u32()?)
+            .map(|_| reader.bytes())
+            .collect::<Result<_, _>>()?,
     })
 }

@@ -33,7 +33,7 @@ use super::plan::{Before, Sealed, Shown, Step};
 use super::publish_steps::Executor;
 use super::reach::stat_at;
 use super::simulate::{Operand, operands};
-use super::{Base, BaseError, Ident, IdEntry, Layout, Version};
+use super::{Base, BaseError, IdEntry, Ident, Layout, Version};
 
 /// Beyond this many directories one syncfs(2) is cheaper than an fsync of each.
 const FSYNC_DIRS: usize = 32;
@@ -65,14 +65,33 @@ fn events(sealed: &Sealed, befores: &HashMap<u64, &Before>, index: usize) -> Vec
     let kept = |path: &Vec<u8>, ino: &u64, keep: u32| {
         let (ident, kind) = match befores.get(ino) {
             Some(before) => (before.ident, before.attr.kind),
-            None => (Ident { ino: *ino, btime: None }, Kind::File),
+            None => (
+                Ident {
+                    ino: *ino,
+                    btime: None,
+                },
+                Kind::File,
+            ),
         };
         let name = OldName { plan: id, keep };
-        (seq, Event::Kept { path: path.clone(), name, ident, kind })
+        (
+            seq,
+            Event::Kept {
+                path: path.clone(),
+                name,
+                ident,
+                kind,
+            },
+        )
     };
     let events = match &sealed.plan.steps[index] {
         Step::Evict { path, ino, keep }
-        | Step::Exchange { path, ino_old: ino, keep, .. } => vec![kept(path, ino, *keep)],
+        | Step::Exchange {
+            path,
+            ino_old: ino,
+            keep,
+            ..
+        } => vec![kept(path, ino, *keep)],
         Step::Park { path, slot, .. } => vec![renamed(path.clone(), parked(id, *slot))],
         Step::Unpark { slot, path, .. } => {
             vec![created(path), renamed(parked(id, *slot), path.clone())]
@@ -81,7 +100,11 @@ fn events(sealed: &Sealed, befores: &HashMap<u64, &Before>, index: usize) -> Vec
         Step::Place { path, .. } | Step::Link { to: path, .. } => vec![created(path)],
         Step::SetAttr { .. } | Step::Times { .. } => Vec::new(),
     };
-    let record = |(seq, event)| EventRecord { version: sealed.version, seq, event };
+    let record = |(seq, event)| EventRecord {
+        version: sealed.version,
+        seq,
+        event,
+    };
     events.into_iter().map(record).collect()
 }
 
@@ -108,11 +131,7 @@ impl Base {
     }
 
     /// Finishes a plan that a crash may have interrupted anywhere, or that was done entirely.
-    pub fn redo(
-        &self,
-        sealed: &Sealed,
-        flip: impl FnOnce(&Applied),
-    ) -> Result<Applied, BaseError> {
+    pub fn redo(&self, sealed: &Sealed, flip: impl FnOnce(&Applied)) -> Result<Applied, BaseError> {
         self.run(&mut self.layout.write(), sealed, true, usize::MAX, flip)
     }
 
@@ -121,14 +140,21 @@ impl Base {
     pub(super) fn apply_partly(&self, sealed: &Sealed, steps: usize) {
         let mut layout = self.layout.write();
         let stopped = self.run(&mut layout, sealed, false, steps, |_| ());
-        assert!(matches!(stopped, Err(BaseError::PlanPending { .. })), "{stopped:?}");
+        assert!(
+            matches!(stopped, Err(BaseError::PlanPending { .. })),
+            "{stopped:?}"
+        );
     }
 
     /// Whether everything that the plan changes still is what it was when the plan was sealed.
     fn verify(&self, layout: &Layout, sealed: &Sealed) -> Result<(), BaseError> {
         if layout.version + 1 != sealed.version {
             let (id, version) = (sealed.plan.id, layout.version);
-            return Err(BaseError::PlanOutOfOrder { id, wants: sealed.version, version });
+            return Err(BaseError::PlanOutOfOrder {
+                id,
+                wants: sealed.version,
+                version,
+            });
         }
         if !self.reach.exclusive {
             self.reach.forget();
@@ -140,7 +166,9 @@ impl Base {
             let same = raw.ident == before.ident
                 && (attr.kind == Kind::Dir || content(&attr) == content(&before.attr));
             if !same {
-                return Err(BaseError::Changed { path: before.path.clone() });
+                return Err(BaseError::Changed {
+                    path: before.path.clone(),
+                });
             }
         }
         Ok(())
@@ -159,15 +187,22 @@ impl Base {
             Some(other) if other != id => return Err(BaseError::PlanPending { id: other }),
             _ if layout.version + 1 < sealed.version => {
                 let version = layout.version;
-                return Err(BaseError::PlanOutOfOrder { id, wants: sealed.version, version });
+                return Err(BaseError::PlanOutOfOrder {
+                    id,
+                    wants: sealed.version,
+                    version,
+                });
             }
             _ => {}
         }
         let mut executor = Executor::open(self, sealed, resume)?;
         let start = if resume { executor.first_undone()? } else { 0 };
         layout.half_done = Some(id);
-        let befores: HashMap<u64, &Before> =
-            sealed.before.iter().map(|before| (before.ident.ino, before)).collect();
+        let befores: HashMap<u64, &Before> = sealed
+            .before
+            .iter()
+            .map(|before| (before.ident.ino, before))
+            .collect();
         self.record_attrs(layout, sealed);
         let result = self.run_steps(layout, &mut executor, &befores, start, limit);
         self.reach.forget();
@@ -187,16 +222,33 @@ impl Base {
         let events = self.settle_events(layout, sealed);
         layout.version = layout.version.max(sealed.version);
         layout.half_done = None;
-        let applied = Applied { version: sealed.version, events, ids };
+        let applied = Applied {
+            version: sealed.version,
+            events,
+            ids,
+        };
         flip(&applied);
         Ok(applied)
     }
 
     fn record_attrs(&self, layout: &mut Layout, sealed: &Sealed) {
         for (seq, before) in sealed.before.iter().enumerate() {
-            let Before { ident, attr, xattrs, .. } = before.clone();
-            let event = Event::Attr { ident, attr, xattrs };
-            let record = EventRecord { version: sealed.version, seq: seq as u32, event };
+            let Before {
+                ident,
+                attr,
+                xattrs,
+                ..
+            } = before.clone();
+            let event = Event::Attr {
+                ident,
+                attr,
+                xattrs,
+            };
+            let record = EventRecord {
+                version: sealed.version,
+                seq: seq as u32,
+                event,
+            };
             layout.events.push(record);
         }
     }
@@ -217,13 +269,25 @@ impl Base {
             }
             if index >= start {
                 if let Err(error) = executor.execute(step) {
-                    if let Step::Exchange { slot, path, ino_old, .. } = step
+                    if let Step::Exchange {
+                        slot,
+                        path,
+                        ino_old,
+                        ..
+                    } = step
                         && executor.is_exchanged(*slot, *ino_old)
                     {
                         let to = parked(sealed.plan.id, *slot);
-                        let event = Event::Renamed { from: path.clone(), to };
+                        let event = Event::Renamed {
+                            from: path.clone(),
+                            to,
+                        };
                         let (version, seq) = (sealed.version, 2 * index as u32);
-                        layout.events.push(EventRecord { version, seq, event });
+                        layout.events.push(EventRecord {
+                            version,
+                            seq,
+                            event,
+                        });
                     }
                     return Err((index, error));
                 }
@@ -232,7 +296,9 @@ impl Base {
                 layout.events.push(record);
             }
             if index >= start {
-                executor.mark(index + 1).map_err(|error| (index + 1, error))?;
+                executor
+                    .mark(index + 1)
+                    .map_err(|error| (index + 1, error))?;
             }
         }
         match limit > sealed.plan.steps.len() {
@@ -244,7 +310,8 @@ impl Base {
     /// Puts back the modes of directories that a crash left writable.
     fn restore_modes(&self, layout: &Layout, sealed: &Sealed) -> Result<(), BaseError> {
         let set = |ino| {
-            let sets = |step: &Step| matches!(step, Step::SetAttr { ino: other, .. } if *other == ino);
+            let sets =
+                |step: &Step| matches!(step, Step::SetAttr { ino: other, .. } if *other == ino);
             sealed.plan.steps.iter().any(sets)
         };
         for before in &sealed.before {
@@ -289,13 +356,23 @@ impl Base {
         let since = sealed.version;
         let untouched = self.untouched(layout, sealed, befores)?;
         for (index, step) in sealed.plan.steps.iter().enumerate() {
-            let Some((path, Shown { fid, ctime })) = identity(step) else { continue };
+            let Some((path, Shown { fid, ctime })) = identity(step) else {
+                continue;
+            };
             let after = (sealed.version, 2 * index as u32 + 1);
-            let Some(loc) = layout.events.trace(after, path, |_| ()) else { continue };
+            let Some(loc) = layout.events.trace(after, path, |_| ()) else {
+                continue;
+            };
             let raw = self.reach.stat(&loc, path)?;
             let Ident { ino, btime } = raw.ident;
             ids.retain(|entry: &IdEntry| entry.ino != ino);
-            ids.push(IdEntry { ino, btime, fid, ctime: Some((ctime, raw.attr.ctime)), since });
+            ids.push(IdEntry {
+                ino,
+                btime,
+                fid,
+                ctime: Some((ctime, raw.attr.ctime)),
+                since,
+            });
         }
         ids.iter().for_each(|entry| self.ids.restore(*entry));
         // After the others, which may have taken over the ids of these.
@@ -306,7 +383,13 @@ impl Base {
             }
             let raw = stat_at(&fd, b"").map_err(|errno| BaseError::io(b"<old>", "statx", errno))?;
             let fid = self.ids.fid(sealed.version, ident)?;
-            let entry = IdEntry { ino, btime, fid, ctime: Some((ctime, raw.attr.ctime)), since };
+            let entry = IdEntry {
+                ino,
+                btime,
+                fid,
+                ctime: Some((ctime, raw.attr.ctime)),
+                since,
+            };
             self.ids.restore(entry);
             ids.push(entry);
         }
@@ -324,17 +407,36 @@ impl Base {
         let mut untouched = Vec::new();
         for (index, step) in sealed.plan.steps.iter().enumerate() {
             let (ino, loc) = match step {
-                Step::Link { to, ino, shown: None, .. } => {
+                Step::Link {
+                    to,
+                    ino,
+                    shown: None,
+                    ..
+                } => {
                     let after = (sealed.version, 2 * index as u32 + 1);
                     (*ino, layout.events.trace(after, to, |_| ()))
                 }
-                Step::Evict { ino, keep, .. } | Step::Exchange { ino_old: ino, keep, .. } => {
-                    let name = OldName { plan: sealed.plan.id, keep: *keep };
-                    (*ino, Some(Loc { area: Area::Old, path: name.bytes() }))
+                Step::Evict { ino, keep, .. }
+                | Step::Exchange {
+                    ino_old: ino, keep, ..
+                } => {
+                    let name = OldName {
+                        plan: sealed.plan.id,
+                        keep: *keep,
+                    };
+                    (
+                        *ino,
+                        Some(Loc {
+                            area: Area::Old,
+                            path: name.bytes(),
+                        }),
+                    )
                 }
                 _ => continue,
             };
-            let (Some(before), Some(loc)) = (befores.get(&ino), loc) else { continue };
+            let (Some(before), Some(loc)) = (befores.get(&ino), loc) else {
+                continue;
+            };
             let linked = matches!(step, Step::Link { .. });
             if before.attr.kind == Kind::Dir || (before.attr.nlink < 2 && !linked) {
                 continue;
@@ -348,7 +450,11 @@ impl Base {
                 rustix::fs::unlinkat(self.reach.area(Area::Old), &loc.path, AtFlags::empty())
                     .map_err(|errno| BaseError::io(&before.path, "unlink the old", errno))?;
             }
-            untouched.push(Untouched { ident: before.ident, ctime: before.attr.ctime, fd });
+            untouched.push(Untouched {
+                ident: before.ident,
+                ctime: before.attr.ctime,
+                fd,
+            });
         }
         Ok(untouched)
     }
@@ -358,7 +464,10 @@ impl Base {
         for step in &sealed.plan.steps {
             for operand in operands(step) {
                 match operand {
-                    Operand::Object { path, leaves: true, .. } | Operand::Vacant { path } => {
+                    Operand::Object {
+                        path, leaves: true, ..
+                    }
+                    | Operand::Vacant { path } => {
                         moved.insert(path.to_vec());
                     }
                     Operand::Entries { dir } => {
@@ -377,7 +486,9 @@ impl Base {
             let layout = self.layout.read();
             let steps = sealed.plan.steps.iter().enumerate();
             let dirs = steps.flat_map(|(index, step)| {
-                operands(step).into_iter().map(move |operand| (index, operand))
+                operands(step)
+                    .into_iter()
+                    .map(move |operand| (index, operand))
             });
             let dir_now = |(index, operand)| {
                 let path = match operand {
@@ -430,8 +541,12 @@ fn identity(step: &Step) -> Option<(&[u8], Shown)> {
         Step::Unpark { path, shown, .. }
         | Step::Exchange { path, shown, .. }
         | Step::Place { path, shown, .. }
-        | Step::Link { to: path, shown, .. }
-        | Step::Move { to: path, shown, .. }
+        | Step::Link {
+            to: path, shown, ..
+        }
+        | Step::Move {
+            to: path, shown, ..
+        }
         | Step::SetAttr { path, shown, .. }
         | Step::Times { path, shown, .. } => shown.map(|shown| (path.as_slice(), shown)),
         Step::Evict { .. } | Step::Park { .. } => None,

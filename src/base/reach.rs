@@ -37,7 +37,10 @@ pub(super) struct Raw {
 
 impl Raw {
     pub(super) fn from_statx(st: &Statx) -> Result<Raw, Errno> {
-        let time = |t: rustix::fs::StatxTimestamp| Time { sec: t.tv_sec, nsec: t.tv_nsec };
+        let time = |t: rustix::fs::StatxTimestamp| Time {
+            sec: t.tv_sec,
+            nsec: t.tv_nsec,
+        };
         let born = StatxFlags::from_bits_retain(st.stx_mask).contains(StatxFlags::BTIME);
         let mode = u32::from(st.stx_mode);
         let (major, minor) = (st.stx_rdev_major, st.stx_rdev_minor);
@@ -55,7 +58,10 @@ impl Raw {
             ctime: time(st.stx_ctime),
         };
         Ok(Raw {
-            ident: Ident { ino: st.stx_ino, btime: born.then(|| time(st.stx_btime)) },
+            ident: Ident {
+                ino: st.stx_ino,
+                btime: born.then(|| time(st.stx_btime)),
+            },
             attr,
             dev: (st.stx_dev_major, st.stx_dev_minor),
             mount_root: st.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
@@ -75,7 +81,11 @@ pub(super) fn walk_error(path: &[u8], op: &'static str, errno: Errno) -> BaseErr
         Errno::NOENT => BaseError::NotFound { path },
         Errno::NOTDIR | Errno::LOOP => BaseError::NotDir { path },
         Errno::XDEV => BaseError::CrossesMount { path },
-        errno => BaseError::Io { path, op, source: errno.into() },
+        errno => BaseError::Io {
+            path,
+            op,
+            source: errno.into(),
+        },
     }
 }
 
@@ -92,7 +102,10 @@ pub(super) struct FdCache {
 
 impl FdCache {
     fn new(capacity: usize, exclusive: bool) -> Self {
-        FdCache { areas: [(); 3].map(|()| Mutex::new(Lru::new(capacity))), exclusive }
+        FdCache {
+            areas: [(); 3].map(|()| Mutex::new(Lru::new(capacity))),
+            exclusive,
+        }
     }
 
     pub(super) fn get(&self, loc: &Loc) -> Option<Arc<OwnedFd>> {
@@ -102,8 +115,13 @@ impl FdCache {
     }
 
     pub(super) fn insert(&self, loc: &Loc, fd: Arc<OwnedFd>) {
-        let held = Held { fd, since: Instant::now() };
-        self.areas[loc.area as usize].lock().insert(loc.path.clone(), held, 1);
+        let held = Held {
+            fd,
+            since: Instant::now(),
+        };
+        self.areas[loc.area as usize]
+            .lock()
+            .insert(loc.path.clone(), held, 1);
     }
 
     pub(super) fn clear(&self, area: Area) {
@@ -142,11 +160,24 @@ impl Reach {
         }
         let dirs = FdCache::new(DIRS, exclusive);
         let files = FdCache::new(FILES, exclusive);
-        let mut reach = Reach { areas, root, hidden: None, dirs, files, exclusive };
+        let mut reach = Reach {
+            areas,
+            root,
+            hidden: None,
+            dirs,
+            files,
+            exclusive,
+        };
         if let Some(path) = hide {
-            let loc = Loc { area: Area::Root, path };
+            let loc = Loc {
+                area: Area::Root,
+                path,
+            };
             let ino = reach.stat(&loc, &loc.path)?.ident.ino;
-            reach.hidden = Some(Hidden { path: loc.path, ino });
+            reach.hidden = Some(Hidden {
+                path: loc.path,
+                ino,
+            });
         }
         Ok(reach)
     }
@@ -162,7 +193,9 @@ impl Reach {
 
     /// Whether `path` is the store's directory or below it, going by its name.
     pub(super) fn hides(&self, path: &[u8]) -> bool {
-        self.hidden.as_ref().is_some_and(|hidden| is_within(path, &hidden.path))
+        self.hidden
+            .as_ref()
+            .is_some_and(|hidden| is_within(path, &hidden.path))
     }
 
     /// The name of the store's directory, if that is directly in the directory at `loc`.
@@ -173,7 +206,9 @@ impl Reach {
 
     /// Whether the store lies at or below `path`.
     pub(super) fn holds_store(&self, path: &[u8]) -> bool {
-        self.hidden.as_ref().is_some_and(|hidden| is_within(&hidden.path, path))
+        self.hidden
+            .as_ref()
+            .is_some_and(|hidden| is_within(&hidden.path, path))
     }
 
     /// Whether this is the inode number of the store's directory.
@@ -200,9 +235,13 @@ impl Reach {
     pub(super) fn parent<'a>(&self, loc: &'a Loc) -> Result<(Arc<OwnedFd>, &'a [u8]), Errno> {
         match split(&loc.path) {
             None => Ok((self.area(loc.area).clone(), b"")),
-            Some((dir, name)) => {
-                Ok((self.dir(&Loc { area: loc.area, path: dir.to_vec() })?, name))
-            }
+            Some((dir, name)) => Ok((
+                self.dir(&Loc {
+                    area: loc.area,
+                    path: dir.to_vec(),
+                })?,
+                name,
+            )),
         }
     }
 

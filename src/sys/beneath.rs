@@ -40,7 +40,11 @@ fn open_piece(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd
 pub fn open_beneath(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let walk = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mut rest = if path.is_empty() { b".".as_slice() } else { path };
+    let mut rest = if path.is_empty() {
+        b".".as_slice()
+    } else {
+        path
+    };
     let mut held: Option<OwnedFd> = None;
     while rest.len() > PIECE_BYTES {
         let cut = match rest[..PIECE_BYTES].iter().rposition(|&byte| byte == b'/') {
