@@ -14,8 +14,8 @@
 //! that was freed and given to another file.
 //!
 //! **Durability**: an exception made outside publish is handed to the owner's callback before any
-//! caller sees its id. **Lock order**: the map's lock is innermost but for that callback, which must
-//! not call into the base.
+//! caller sees its id. **Lock order**: the map's lock is innermost but for that callback, which
+//! must not call into the base.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,63 +25,9 @@ use smallvec::SmallVec;
 use crate::tree::{FileId, Time};
 
 use super::error::BaseError;
-use super::wire::{Damaged, Reader, Writer};
+use super::id_alloc::Allocator;
+use super::id_entry::IdEntry;
 use super::{Ident, Version};
-
-/// One exception: an object whose id is not its inode number, or that does not show its own ctime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdEntry {
-    /// The inode.
-    pub ino: u64,
-    /// When it was created; an entry holds only for an inode that still has this birth time.
-    pub btime: Option<Time>,
-    /// Its id.
-    pub fid: FileId,
-    /// `(shown, real)`: it shows the first as long as its own ctime is the second.
-    pub ctime: Option<(Time, Time)>,
-    /// The version from which on it has that id; 0 for exceptions that publish did not make.
-    pub since: Version,
-}
-
-impl IdEntry {
-    /// Appends the entry's bytes to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer {
-            buf: std::mem::take(out),
-        };
-        writer.ident(Ident {
-            ino: self.ino,
-            btime: self.btime,
-        });
-        writer.u32(self.fid.0);
-        writer.option(self.ctime, |writer, (shown, real)| {
-            writer.time(shown);
-            writer.time(real);
-        });
-        writer.u64(self.since);
-        *out = writer.buf;
-    }
-
-    /// The entry with exactly these bytes.
-    pub fn decode(bytes: &[u8]) -> Result<IdEntry, BaseError> {
-        let entry = || -> Result<IdEntry, Damaged> {
-            let mut reader = Reader::new(bytes);
-            let ident = reader.ident()?;
-            let fid = FileId(reader.u32()?);
-            let ctime = reader.option(|reader| Ok((reader.time()?, reader.time()?)))?;
-            let since = reader.u64()?;
-            reader.finish()?;
-            Ok(IdEntry {
-                ino: ident.ino,
-                btime: ident.btime,
-                fid,
-                ctime,
-                since,
-            })
-        };
-        entry().map_err(|Damaged(offset)| BaseError::RecordDamaged { offset })
-    }
-}
 
 /// What the map needs at open.
 pub struct IdConfig {
@@ -181,49 +127,6 @@ impl Exceptions {
 fn natural(ino: u64) -> Option<FileId> {
     let fits = ino > FileId::ROOT.0.into() && ino < FileId::FIRST_NEW.into();
     fits.then_some(FileId(ino as u32))
-}
-
-/// Where the next new id comes from. Nothing is given out twice until the cursor has come round.
-struct Allocator {
-    used: Vec<u32>,
-    start: u32,
-    cursor: u32,
-    left: u32,
-}
-
-impl Allocator {
-    fn new(mut used: Vec<u32>, cursor: u32) -> Self {
-        used.sort_unstable();
-        let range = FileId::FIRST_NEW..FileId::FIRST_RESERVED;
-        let start = if range.contains(&cursor) {
-            cursor
-        } else {
-            range.start
-        };
-        Allocator {
-            used,
-            start,
-            cursor: start,
-            left: range.end - range.start,
-        }
-    }
-
-    /// The next id that is neither `used` nor `taken`.
-    fn next(&mut self, taken: impl Fn(u32) -> bool) -> Result<FileId, BaseError> {
-        while self.left > 0 {
-            let id = self.cursor;
-            self.left -= 1;
-            self.cursor = match id + 1 {
-                FileId::FIRST_RESERVED => FileId::FIRST_NEW,
-                next => next,
-            };
-            if self.used.binary_search(&id).is_err() && !taken(id) {
-                return Ok(FileId(id));
-            }
-        }
-        debug_assert_eq!(self.cursor, self.start);
-        Err(BaseError::IdsExhausted)
-    }
 }
 
 /// The ids of all base objects.
@@ -334,7 +237,8 @@ impl IdMap {
         }
     }
 
-    /// Adds or replaces an entry without telling the owner: replay, and what publish reports itself.
+    /// Adds or replaces an entry without telling the owner: replay, and what publish reports
+    /// itself.
     pub(super) fn restore(&self, entry: IdEntry) {
         self.exceptions.write().insert(entry);
     }
@@ -494,16 +398,6 @@ mod tests {
         let (ids, _) = map(vec![FileId::FIRST_NEW], last);
         assert_eq!(ids.alloc().unwrap(), FileId(last));
         assert_eq!(ids.alloc().unwrap(), FileId(FileId::FIRST_NEW + 1));
-        let mut round = Allocator {
-            used: vec![],
-            start: 9,
-            cursor: 9,
-            left: 0,
-        };
-        assert!(matches!(
-            round.next(|_| false),
-            Err(BaseError::IdsExhausted)
-        ));
     }
 
     #[test]

@@ -67,7 +67,8 @@ impl Listing {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Where the names with a hash beyond `hash` start: what a readdir that ended there goes on with.
+    /// Where the names with a hash beyond `hash` start: what a readdir that ended there goes on
+    /// with.
     pub fn after(&self, hash: u64) -> usize {
         self.entries.partition_point(|entry| entry.hash <= hash)
     }

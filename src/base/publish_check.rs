@@ -153,8 +153,8 @@ impl Now<'_> {
 }
 
 impl Base {
-    /// Whether `plan` can be carried out on the base as it is, and `expect` holds. The conflicts are
-    /// all that there are, sorted by path.
+    /// Whether `plan` can be carried out on the base as it is, and `expect` holds. The conflicts
+    /// are all that there are, sorted by path.
     pub fn check(&self, plan: &Plan, expect: &[Expect]) -> Result<(), Vec<Conflict>> {
         // What others changed a moment ago must be seen, so no directory is taken from the cache.
         if !self.reach.exclusive {

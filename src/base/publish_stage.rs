@@ -12,8 +12,8 @@
 //! What an unprivileged daemon may not make (a device, a file of another owner) fails here, before
 //! anything was published.
 //!
-//! **Durability**: [`Staging::sync`] makes content and attributes durable; the plan is written after
-//! it, under another name, fsynced and renamed, so a plan file that exists is whole.
+//! **Durability**: [`Staging::sync`] makes content and attributes durable; the plan is written
+//! after it, under another name, fsynced and renamed, so a plan file that exists is whole.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -66,8 +66,8 @@ fn times(time: Time) -> (i64, u32) {
     (time.sec, time.nsec)
 }
 
-/// Makes the object that `fd` holds have these attributes. The owner first, since that clears set-id
-/// bits; then xattrs, since an ACL changes the mode; the times last.
+/// Makes the object that `fd` holds have these attributes. The owner first, since that clears
+/// set-id bits; then xattrs, since an ACL changes the mode; the times last.
 pub(super) fn set_attrs(fd: BorrowedFd<'_>, now: &Raw, set: &AttrSet) -> Result<(), Errno> {
     if (now.attr.uid, now.attr.gid) != (set.uid, set.gid) {
         inode::set_owner(fd, set.uid, set.gid)?;

@@ -1,14 +1,14 @@
 //! Publishing: one step at a time, each of which can be met half done.
 //!
 //! Every step names the inodes that it deals with, so whether it was done is seen by looking where
-//! they are. `resume` is set when a plan is taken up again: only then is what looks done accepted as
-//! done; otherwise it means that somebody changed the base, and the step is refused.
+//! they are. `resume` is set when a plan is taken up again: only then is what looks done accepted
+//! as done; otherwise it means that somebody changed the base, and the step is refused.
 //!
 //! **Progress**: after each step the length of `stage/<id>/done` becomes the number of steps done.
-//! That is a change of metadata like the steps themselves, so a filesystem that replays its metadata
-//! in order (ext4, xfs) knows after a power loss at most one step more than it says. For those that
-//! persist a renamed directory early (btrfs may), [`Executor::first_undone`] also looks for later
-//! steps that left an unmistakable trace.
+//! That is a change of metadata like the steps themselves, so a filesystem that replays its
+//! metadata in order (ext4, xfs) knows after a power loss at most one step more than it says. For
+//! those that persist a renamed directory early (btrfs may), [`Executor::first_undone`] also looks
+//! for later steps that left an unmistakable trace.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! The end of old versions: dropping events, and deleting what only they could reach.
 //!
 //! Deleting goes in bounded steps and holds the layout only for names of files that live on under
-//! other names. A directory tree is taken apart from the top: its subdirectories are renamed up into
-//! the old directory and queued, so no depth needs more than a few descriptors, and a crash leaves
-//! nothing but names that [`Base::sweep`] finds. Names so made start with `x`.
+//! other names. A directory tree is taken apart from the top: its subdirectories are renamed up
+//! into the old directory and queued, so no depth needs more than a few descriptors, and a crash
+//! leaves nothing but names that [`Base::sweep`] finds. Names so made start with `x`.
 
 use std::collections::HashSet;
 use std::mem::MaybeUninit;
@@ -83,11 +83,13 @@ impl Base {
         let mut layout = self.layout.write();
         let newest = layout.version;
         let oldest = oldest_pinned.unwrap_or(newest).min(newest);
-        let kept = layout.events.retain(|version| version > oldest);
+        let kept = layout.events.drop_through(oldest);
         self.ids.trim(oldest);
-        self.doom(kept);
-        // Open descriptors would keep the space of deleted files.
-        self.reach.forget();
+        if !kept.is_empty() {
+            self.doom(kept);
+            // Open descriptors would keep the space of deleted files.
+            self.reach.forget();
+        }
     }
 
     pub(super) fn doom(&self, kept: Vec<(OldName, Ident, Kind)>) {

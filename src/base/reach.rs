@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use rustix::fs::{OFlags, Statx, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::sys::beneath::open_beneath;
@@ -24,7 +24,7 @@ use super::path::{is_within, split};
 use super::{Ident, TRUST};
 
 /// How many directories are held open.
-const DIRS: usize = 128;
+const DIRS: usize = 64;
 
 /// What statx(2) says of an object.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,17 @@ impl Raw {
 /// Attributes of what a descriptor holds, or of a name below it.
 pub(super) fn stat_at(dir: impl AsFd, name: &[u8]) -> Result<Raw, Errno> {
     Raw::from_statx(&statx_at(dir.as_fd(), name)?)
+}
+
+/// The device and the mount that a directory is on: renames work within one mount only.
+fn mount_of(dir: &OwnedFd) -> Result<(u32, u32, u64), Errno> {
+    let st = rustix::fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    let known = StatxFlags::from_bits_retain(st.stx_mask).contains(StatxFlags::MNT_ID);
+    Ok((
+        st.stx_dev_major,
+        st.stx_dev_minor,
+        if known { st.stx_mnt_id } else { 0 },
+    ))
 }
 
 /// An errno of a path walk as an error about `path`.
@@ -146,7 +157,7 @@ pub(super) struct Reach {
 }
 
 /// How many files are held open.
-const FILES: usize = 256;
+const FILES: usize = 128;
 
 impl Reach {
     pub(super) fn open(
@@ -157,6 +168,13 @@ impl Reach {
         let root = stat_at(&areas[0], b"").map_err(|errno| walk_error(b"", "statx", errno))?;
         if root.attr.kind != Kind::Dir {
             return Err(BaseError::NotDir { path: Vec::new() });
+        }
+        for (area, path) in [(&areas[1], b"<old>".as_slice()), (&areas[2], b"<stage>")] {
+            if mount_of(area).ok() != mount_of(&areas[0]).ok() {
+                return Err(BaseError::CrossesMount {
+                    path: path.to_vec(),
+                });
+            }
         }
         let dirs = FdCache::new(DIRS, exclusive);
         let files = FdCache::new(FILES, exclusive);

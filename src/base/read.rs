@@ -347,7 +347,8 @@ impl Base {
         Ok((builder.finish(), plain))
     }
 
-    /// Drops cached listings: of the directories in `touched`, and at or below the paths in `moved`.
+    /// Drops cached listings: of the directories in `touched`, and at or below the paths in
+    /// `moved`.
     pub(super) fn drop_listings(&self, touched: &BTreeSet<Vec<u8>>, moved: &BTreeSet<Vec<u8>>) {
         self.listings.lock().retain(|loc, cached| {
             if cached.at.is_some() || loc.area != Area::Root || touched.contains(&loc.path) {

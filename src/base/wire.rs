@@ -3,6 +3,7 @@
 //! No framing and no checksum of its own: plans carry a crc, records are framed by the journal. The
 //! reader never panics and never allocates more than its input is long.
 
+use crate::sys::inode::Xattrs;
 use crate::tree::{Attr, Kind, Time};
 
 use super::Ident;
@@ -174,7 +175,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn pairs(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Damaged> {
+    pub(super) fn pairs(&mut self) -> Result<Xattrs, Damaged> {
         let count = self.u32()?;
         let mut pairs = Vec::new();
         for _ in 0..count {

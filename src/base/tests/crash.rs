@@ -97,7 +97,8 @@ fn everything(w: &World, s: &mut Staging) -> Vec<Step> {
     ]
 }
 
-/// Stops after `steps` steps, with the progress noted for `lag` fewer, loses all memory, and goes on.
+/// Stops after `steps` steps, with the progress noted for `lag` fewer, loses all memory, and goes
+/// on.
 fn check(steps: usize, lag: usize, keep_old: bool) {
     let case = format!("stopped after {steps}, {lag} unnoted, keep_old {keep_old}");
     let mut whole = files();
@@ -163,6 +164,74 @@ fn a_crash_after_any_step_is_redone() {
         }
         check(steps, 0, false);
     }
+}
+
+#[test]
+fn steps_that_leave_a_trace_are_not_done_again_whatever_was_noted() {
+    for steps in 0..=4 {
+        let mut world = World::new(&[("a", "1"), ("d/x", "2"), ("e", "3")]);
+        let before = world.see(0);
+        let sealed = world.seal(true, |w, s| {
+            vec![
+                rename(w, "e", "d/e"),
+                evict(w, "a", 1),
+                place(s, 2, "a", "new a"),
+                exchange(w, s, 3, "d/x", "new x"),
+            ]
+        });
+        world.base.apply_partly(&sealed, steps);
+        let done = std::fs::File::options()
+            .write(true)
+            .open(world.dir.path().join("stage/1/done"));
+        done.unwrap().set_len(0).unwrap();
+        world.reopen();
+        world.base.redo(&sealed, |_| ()).unwrap();
+        let contents = [&b"a"[..], b"d/x", b"d/e"].map(|path| world.content(1, path).unwrap());
+        assert_eq!(contents, [&b"new a"[..], b"new x", b"3"], "after {steps}");
+        assert_eq!(world.see(0), before, "after {steps}");
+    }
+}
+
+#[test]
+fn readers_of_an_old_version_never_see_a_publish() {
+    let world = files();
+    let before = world.see(0);
+    let mut plans = Vec::new();
+    for number in 0..20u64 {
+        let mut staging = world.base.stage_begin(100 + number).unwrap();
+        let ino = stage(&mut staging, 1, &number.to_string());
+        plans.push(Step::Place {
+            slot: 1,
+            ino,
+            path: format!("n{number}").into(),
+            shown: None,
+        });
+    }
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(relaxed) {
+                    assert_eq!(world.see(0), before);
+                    let at = world.base.version();
+                    let names = world.base.list(at, b"").unwrap().len();
+                    assert_eq!(names as u64, 6 + at);
+                }
+            });
+        }
+        for (id, step) in (100..).zip(plans) {
+            let plan = Plan {
+                id,
+                keep_old: true,
+                steps: vec![step],
+            };
+            let sealed = world.base.seal(plan).unwrap();
+            world.base.apply(&sealed, |_| ()).unwrap();
+            world.base.finish(&sealed).unwrap();
+        }
+        stop.store(true, relaxed);
+    });
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Tests of the base on a real directory. They need root, a temporary directory on a filesystem with
-//! renameat2(2), hard links and extended attributes (ext4, xfs, btrfs), and /proc.
+//! Tests of the base on a real directory. They need root, a temporary directory on a filesystem
+//! with renameat2(2), hard links and extended attributes (ext4, xfs, btrfs), and /proc.
 
 mod confine;
 mod crash;

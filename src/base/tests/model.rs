@@ -1,5 +1,5 @@
-//! Random publishes against a plain model: every version that was ever current reads back exactly as
-//! it read then, through errors, crashes and restarts.
+//! Random publishes against a plain model: every version that was ever current reads back exactly
+//! as it read then, through errors, crashes and restarts.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let (n, name) = (any::<usize>(), 0..5u8);
     prop_oneof![
-        4 => (n, name.clone(), any::<u8>()).prop_map(|(dir, name, kind)| Op::New { dir, name, kind }),
+        4 => (n, name.clone(), any::<u8>())
+            .prop_map(|(dir, name, kind)| Op::New { dir, name, kind }),
         3 => (n, any::<u8>()).prop_map(|(path, kind)| Op::Replace { path, kind }),
         3 => n.prop_map(|path| Op::Remove { path }),
         4 => (n, n, name.clone()).prop_map(|(path, dir, name)| Op::Move { path, dir, name }),
@@ -114,8 +115,8 @@ impl Model {
         self.tree.extend(objects.into_iter().map(place));
     }
 
-    /// What may go. Not a directory with a file that has names elsewhere: those show one link too many
-    /// until the directory is purged, see `Layout` on kept links.
+    /// What may go. Not a directory with a file that has names elsewhere: those show one link too
+    /// many until the directory is purged, as the layer's documentation says.
     fn removable(&self, n: usize) -> Option<Vec<u8>> {
         let top = self.settled(n)?;
         let links = |ino| {
@@ -180,10 +181,11 @@ impl Model {
             Op::New { dir, name, kind } => {
                 let path = self.vacant(dir, name)?;
                 let (slot, object) = self.stage(staging, &path, kind);
+                let (ino, at) = (object.ino, path.clone());
                 steps.push(Step::Place {
                     slot,
-                    ino: object.ino,
-                    path: path.clone(),
+                    ino,
+                    path: at,
                     shown: None,
                 });
                 self.tree.insert(path, object);
@@ -193,8 +195,8 @@ impl Model {
                 let ino_old = self.tree[&path].ino;
                 self.take(&path);
                 let (slot, object) = self.stage(staging, &path, kind);
-                let (ino_new, keep, shown) = (object.ino, slot, None);
-                let at = path.clone();
+                let (ino_new, keep, at) = (object.ino, slot, path.clone());
+                let shown = None;
                 steps.push(Step::Exchange {
                     slot,
                     ino_new,
@@ -207,13 +209,9 @@ impl Model {
             }
             Op::Remove { path } => {
                 let path = self.removable(path)?;
-                let ino = self.tree[&path].ino;
+                let (ino, keep) = (self.tree[&path].ino, self.slot());
                 self.take(&path);
-                steps.push(Step::Evict {
-                    path,
-                    ino,
-                    keep: self.slot(),
-                });
+                steps.push(Step::Evict { path, ino, keep });
             }
             Op::Move { path, dir, name } => {
                 let (from, to) = (self.settled(path)?, self.vacant(dir, name)?);
@@ -230,63 +228,9 @@ impl Model {
                     shown: None,
                 });
             }
-            Op::Swap { a, b } => {
-                let (a, b) = (self.settled(a)?, self.settled(b)?);
-                if path::is_within(&a, &b) || path::is_within(&b, &a) {
-                    return None;
-                }
-                let (ino_a, ino_b) = (self.tree[&a].ino, self.tree[&b].ino);
-                let (at_a, at_b) = (self.take(&a), self.take(&b));
-                self.put(&a, at_b);
-                self.put(&b, at_a);
-                let slot = self.slot();
-                steps.push(Step::Park {
-                    path: a.clone(),
-                    ino: ino_a,
-                    slot,
-                });
-                steps.push(Step::Move {
-                    from: b.clone(),
-                    to: a,
-                    ino: ino_b,
-                    shown: None,
-                });
-                steps.push(Step::Unpark {
-                    slot,
-                    path: b,
-                    ino: ino_a,
-                    shown: None,
-                });
-            }
-            Op::Link { path, dir, name } => {
-                let from = self.pick(path, |object| object.kind == Kind::File)?;
-                let to = self.vacant(dir, name)?;
-                let object = self.tree[&from].clone();
-                steps.push(Step::Link {
-                    from,
-                    to: to.clone(),
-                    ino: object.ino,
-                    shown: None,
-                });
-                self.tree.insert(to, object);
-            }
-            Op::Chmod { path, mode } => {
-                let path = self.pick(path, |object| object.kind != Kind::Symlink)?;
-                let ino = self.tree[&path].ino;
-                let value = mode.to_string().into_bytes();
-                let set = AttrSet {
-                    set: vec![(b"user.mode".to_vec(), value)],
-                    ..attrs(mode)
-                };
-                steps.push(Step::SetAttr {
-                    path,
-                    ino,
-                    set,
-                    shown: None,
-                });
-                let linked = self.tree.values_mut().filter(|object| object.ino == ino);
-                linked.for_each(|object| object.mode = mode);
-            }
+            Op::Swap { a, b } => return self.swap(self.settled(a)?, self.settled(b)?, steps),
+            Op::Link { path, dir, name } => self.link(path, dir, name, steps)?,
+            Op::Chmod { path, mode } => self.chmod(path, mode, steps)?,
             Op::Times { path, sec } => {
                 let path = self.pick(path, |object| object.kind == Kind::Dir)?;
                 let time = Time { sec, nsec: 1 };
@@ -298,6 +242,68 @@ impl Model {
                 });
             }
         }
+        Some(())
+    }
+
+    fn swap(&mut self, a: Vec<u8>, b: Vec<u8>, steps: &mut Vec<Step>) -> Option<()> {
+        if path::is_within(&a, &b) || path::is_within(&b, &a) {
+            return None;
+        }
+        let (ino_a, ino_b) = (self.tree[&a].ino, self.tree[&b].ino);
+        let (at_a, at_b) = (self.take(&a), self.take(&b));
+        self.put(&a, at_b);
+        self.put(&b, at_a);
+        let slot = self.slot();
+        steps.push(Step::Park {
+            path: a.clone(),
+            ino: ino_a,
+            slot,
+        });
+        steps.push(Step::Move {
+            from: b.clone(),
+            to: a,
+            ino: ino_b,
+            shown: None,
+        });
+        steps.push(Step::Unpark {
+            slot,
+            path: b,
+            ino: ino_a,
+            shown: None,
+        });
+        Some(())
+    }
+
+    fn link(&mut self, path: usize, dir: usize, name: u8, steps: &mut Vec<Step>) -> Option<()> {
+        let from = self.pick(path, |object| object.kind == Kind::File)?;
+        let to = self.vacant(dir, name)?;
+        let (object, at) = (self.tree[&from].clone(), to.clone());
+        steps.push(Step::Link {
+            from,
+            to: at,
+            ino: object.ino,
+            shown: None,
+        });
+        self.tree.insert(to, object);
+        Some(())
+    }
+
+    fn chmod(&mut self, path: usize, mode: u32, steps: &mut Vec<Step>) -> Option<()> {
+        let path = self.pick(path, |object| object.kind != Kind::Symlink)?;
+        let ino = self.tree[&path].ino;
+        let xattr = (b"user.mode".to_vec(), mode.to_string().into_bytes());
+        let set = AttrSet {
+            set: vec![xattr],
+            ..attrs(mode)
+        };
+        steps.push(Step::SetAttr {
+            path,
+            ino,
+            set,
+            shown: None,
+        });
+        let linked = self.tree.values_mut().filter(|object| object.ino == ino);
+        linked.for_each(|object| object.mode = mode);
         Some(())
     }
 
@@ -383,8 +389,16 @@ fn run(publishes: &[Publish]) {
     check_versions(&world, &seen, "after a restart");
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn every_version_reads_back_exactly(publishes in prop::collection::vec(publish(), 1..10)) {
