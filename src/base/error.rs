@@ -87,6 +87,10 @@ pub enum BaseError {
 impl BaseError {
     /// An [`BaseError::Io`] about `path`.
     pub(super) fn io(path: &[u8], op: &'static str, source: impl Into<std::io::Error>) -> Self {
-        BaseError::Io { path: path.to_vec(), op, source: source.into() }
+        BaseError::Io {
+            path: path.to_vec(),
+            op,
+            source: source.into(),
+        }
     }
 }

@@ -14,8 +14,8 @@
 //! that was freed and given to another file.
 //!
 //! **Durability**: an exception made outside publish is handed to the owner's callback before any
-//! caller sees its id. **Lock order**: the map's lock is innermost but for that callback, which must
-//! not call into the base.
+//! caller sees its id. **Lock order**: the map's lock is innermost but for that callback, which
+//! must not call into the base.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,52 +25,9 @@ use smallvec::SmallVec;
 use crate::tree::{FileId, Time};
 
 use super::error::BaseError;
-use super::wire::{Damaged, Reader, Writer};
+use super::id_alloc::Allocator;
+use super::id_entry::IdEntry;
 use super::{Ident, Version};
-
-/// One exception: an object whose id is not its inode number, or that does not show its own ctime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdEntry {
-    /// The inode.
-    pub ino: u64,
-    /// When it was created; an entry holds only for an inode that still has this birth time.
-    pub btime: Option<Time>,
-    /// Its id.
-    pub fid: FileId,
-    /// `(shown, real)`: it shows the first as long as its own ctime is the second.
-    pub ctime: Option<(Time, Time)>,
-    /// The version from which on it has that id; 0 for exceptions that publish did not make.
-    pub since: Version,
-}
-
-impl IdEntry {
-    /// Appends the entry's bytes to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer { buf: std::mem::take(out) };
-        writer.ident(Ident { ino: self.ino, btime: self.btime });
-        writer.u32(self.fid.0);
-        writer.option(self.ctime, |writer, (shown, real)| {
-            writer.time(shown);
-            writer.time(real);
-        });
-        writer.u64(self.since);
-        *out = writer.buf;
-    }
-
-    /// The entry with exactly these bytes.
-    pub fn decode(bytes: &[u8]) -> Result<IdEntry, BaseError> {
-        let entry = || -> Result<IdEntry, Damaged> {
-            let mut reader = Reader::new(bytes);
-            let ident = reader.ident()?;
-            let fid = FileId(reader.u32()?);
-            let ctime = reader.option(|reader| Ok((reader.time()?, reader.time()?)))?;
-            let since = reader.u64()?;
-            reader.finish()?;
-            Ok(IdEntry { ino: ident.ino, btime: ident.btime, fid, ctime, since })
-        };
-        entry().map_err(|Damaged(offset)| BaseError::RecordDamaged { offset })
-    }
-}
 
 /// What the map needs at open.
 pub struct IdConfig {
@@ -144,7 +101,10 @@ impl Exceptions {
     /// The entry of exactly this object at `at`.
     fn get(&self, at: Version, ident: Ident) -> Option<&IdEntry> {
         let entries = self.by_ino.get(&ident.ino)?;
-        entries.iter().rev().find(|entry| entry.since <= at && entry.btime == ident.btime)
+        entries
+            .iter()
+            .rev()
+            .find(|entry| entry.since <= at && entry.btime == ident.btime)
     }
 
     fn claim(&self, at: Version, ident: Ident) -> Claim {
@@ -167,40 +127,6 @@ impl Exceptions {
 fn natural(ino: u64) -> Option<FileId> {
     let fits = ino > FileId::ROOT.0.into() && ino < FileId::FIRST_NEW.into();
     fits.then_some(FileId(ino as u32))
-}
-
-/// Where the next new id comes from. Nothing is given out twice until the cursor has come round.
-struct Allocator {
-    used: Vec<u32>,
-    start: u32,
-    cursor: u32,
-    left: u32,
-}
-
-impl Allocator {
-    fn new(mut used: Vec<u32>, cursor: u32) -> Self {
-        used.sort_unstable();
-        let range = FileId::FIRST_NEW..FileId::FIRST_RESERVED;
-        let start = if range.contains(&cursor) { cursor } else { range.start };
-        Allocator { used, start, cursor: start, left: range.end - range.start }
-    }
-
-    /// The next id that is neither `used` nor `taken`.
-    fn next(&mut self, taken: impl Fn(u32) -> bool) -> Result<FileId, BaseError> {
-        while self.left > 0 {
-            let id = self.cursor;
-            self.left -= 1;
-            self.cursor = match id + 1 {
-                FileId::FIRST_RESERVED => FileId::FIRST_NEW,
-                next => next,
-            };
-            if self.used.binary_search(&id).is_err() && !taken(id) {
-                return Ok(FileId(id));
-            }
-        }
-        debug_assert_eq!(self.cursor, self.start);
-        Err(BaseError::IdsExhausted)
-    }
 }
 
 /// The ids of all base objects.
@@ -255,7 +181,9 @@ impl IdMap {
     /// Gives the object a new id of its own in place of the one that it has now.
     pub(super) fn distinct(&self, ident: Ident) -> Result<FileId, BaseError> {
         let mut exceptions = self.exceptions.write();
-        let since = exceptions.get(Version::MAX, ident).map_or(0, |entry| entry.since);
+        let since = exceptions
+            .get(Version::MAX, ident)
+            .map_or(0, |entry| entry.since);
         self.allocate(&mut exceptions, ident, since)
     }
 
@@ -265,9 +193,20 @@ impl IdMap {
         ident: Ident,
         since: Version,
     ) -> Result<FileId, BaseError> {
-        let fid = self.allocator.lock().next(|id| exceptions.by_fid.contains_key(&id))?;
-        let ctime = exceptions.get(Version::MAX, ident).and_then(|entry| entry.ctime);
-        let entry = IdEntry { ino: ident.ino, btime: ident.btime, fid, ctime, since };
+        let fid = self
+            .allocator
+            .lock()
+            .next(|id| exceptions.by_fid.contains_key(&id))?;
+        let ctime = exceptions
+            .get(Version::MAX, ident)
+            .and_then(|entry| entry.ctime);
+        let entry = IdEntry {
+            ino: ident.ino,
+            btime: ident.btime,
+            fid,
+            ctime,
+            since,
+        };
         (self.on_new_id)(&entry);
         exceptions.insert(entry);
         Ok(fid)
@@ -276,7 +215,9 @@ impl IdMap {
     /// A free id for a new file in a view.
     pub(super) fn alloc(&self) -> Result<FileId, BaseError> {
         let exceptions = self.exceptions.read();
-        self.allocator.lock().next(|id| exceptions.by_fid.contains_key(&id))
+        self.allocator
+            .lock()
+            .next(|id| exceptions.by_fid.contains_key(&id))
     }
 
     /// Where a search for free ids would go on.
@@ -287,13 +228,17 @@ impl IdMap {
     /// The ctime that an object shows, given its own.
     pub(super) fn shown_ctime(&self, ident: Ident, real: Time) -> Time {
         let exceptions = self.exceptions.read();
-        match exceptions.get(Version::MAX, ident).and_then(|entry| entry.ctime) {
+        match exceptions
+            .get(Version::MAX, ident)
+            .and_then(|entry| entry.ctime)
+        {
             Some((shown, then)) if then == real => shown,
             _ => real,
         }
     }
 
-    /// Adds or replaces an entry without telling the owner: replay, and what publish reports itself.
+    /// Adds or replaces an entry without telling the owner: replay, and what publish reports
+    /// itself.
     pub(super) fn restore(&self, entry: IdEntry) {
         self.exceptions.write().insert(entry);
     }
@@ -302,17 +247,33 @@ impl IdMap {
     /// owner. An object that has no id at `at` was not shown there, so there is nothing to keep.
     pub(super) fn keep_ctime(&self, at: Version, ident: Ident, shown: Time, real: Time) {
         let mut exceptions = self.exceptions.write();
-        let Claim::Owned(fid) = exceptions.claim(at, ident) else { return };
-        let since = exceptions.get(Version::MAX, ident).map_or(0, |entry| entry.since);
+        let Claim::Owned(fid) = exceptions.claim(at, ident) else {
+            return;
+        };
+        let since = exceptions
+            .get(Version::MAX, ident)
+            .map_or(0, |entry| entry.since);
         let ctime = Some((shown, real));
-        let entry = IdEntry { ino: ident.ino, btime: ident.btime, fid, ctime, since };
+        let entry = IdEntry {
+            ino: ident.ino,
+            btime: ident.btime,
+            fid,
+            ctime,
+            since,
+        };
         (self.on_new_id)(&entry);
         exceptions.insert(entry);
     }
 
     /// Every exception, in no order.
     pub(super) fn all(&self) -> Vec<IdEntry> {
-        self.exceptions.read().by_ino.values().flatten().copied().collect()
+        self.exceptions
+            .read()
+            .by_ino
+            .values()
+            .flatten()
+            .copied()
+            .collect()
     }
 
     /// Drops entries of inodes that no longer own their id at `oldest` or later.
@@ -321,7 +282,9 @@ impl IdMap {
         let mut gone = Vec::new();
         for fid in &exceptions.shared {
             let owners = &exceptions.by_fid[fid];
-            let keep = owners.partition_point(|&(since, _)| since <= oldest).saturating_sub(1);
+            let keep = owners
+                .partition_point(|&(since, _)| since <= oldest)
+                .saturating_sub(1);
             for (since, ino) in &owners[..keep] {
                 let entries = exceptions.by_ino.get(ino).into_iter().flatten();
                 gone.extend(entries.filter(|entry| entry.since == *since).copied());
@@ -340,16 +303,35 @@ mod tests {
         let log = Arc::new(Mutex::new(Vec::new()));
         let sink = log.clone();
         let on_new_id = Box::new(move |entry: &IdEntry| sink.lock().push(*entry));
-        (IdMap::new(77, IdConfig { used, cursor, on_new_id }), log)
+        (
+            IdMap::new(
+                77,
+                IdConfig {
+                    used,
+                    cursor,
+                    on_new_id,
+                },
+            ),
+            log,
+        )
     }
 
     fn ident(ino: u64, born: i64) -> Ident {
-        Ident { ino, btime: Some(Time { sec: born, nsec: 0 }) }
+        Ident {
+            ino,
+            btime: Some(Time { sec: born, nsec: 0 }),
+        }
     }
 
     fn entry(ino: u64, born: i64, fid: u32, since: Version) -> IdEntry {
         let Ident { ino, btime } = ident(ino, born);
-        IdEntry { ino, btime, fid: FileId(fid), ctime: None, since }
+        IdEntry {
+            ino,
+            btime,
+            fid: FileId(fid),
+            ctime: None,
+            since,
+        }
     }
 
     #[test]
@@ -385,8 +367,15 @@ mod tests {
         assert_eq!(ids.fid(3, ident(500, 1)).unwrap(), FileId(500));
         assert_eq!(ids.fid(4, ident(900, 2)).unwrap(), FileId(500));
         let other = ids.fid(4, ident(500, 9)).unwrap();
-        assert!(other.0 >= FileId::FIRST_NEW, "a reused inode number is another file: {other:?}");
-        assert_eq!(ids.fid(3, ident(500, 9)).unwrap(), FileId(500), "older views see no change");
+        assert!(
+            other.0 >= FileId::FIRST_NEW,
+            "a reused inode number is another file: {other:?}"
+        );
+        assert_eq!(
+            ids.fid(3, ident(500, 9)).unwrap(),
+            FileId(500),
+            "older views see no change"
+        );
         ids.restore(entry(901, 3, 500, 6));
         assert_eq!(ids.fid(5, ident(900, 2)).unwrap(), FileId(500));
         assert_eq!(ids.fid(6, ident(901, 3)).unwrap(), FileId(500));
@@ -409,15 +398,16 @@ mod tests {
         let (ids, _) = map(vec![FileId::FIRST_NEW], last);
         assert_eq!(ids.alloc().unwrap(), FileId(last));
         assert_eq!(ids.alloc().unwrap(), FileId(FileId::FIRST_NEW + 1));
-        let mut round = Allocator { used: vec![], start: 9, cursor: 9, left: 0 };
-        assert!(matches!(round.next(|_| false), Err(BaseError::IdsExhausted)));
     }
 
     #[test]
     fn the_shown_ctime_ends_with_the_next_real_change() {
         let (ids, _) = map(vec![], 0);
         let (shown, real) = (Time { sec: 1, nsec: 0 }, Time { sec: 2, nsec: 0 });
-        ids.restore(IdEntry { ctime: Some((shown, real)), ..entry(900, 2, 900, 1) });
+        ids.restore(IdEntry {
+            ctime: Some((shown, real)),
+            ..entry(900, 2, 900, 1)
+        });
         assert_eq!(ids.shown_ctime(ident(900, 2), real), shown);
         let later = Time { sec: 3, nsec: 0 };
         assert_eq!(ids.shown_ctime(ident(900, 2), later), later);
@@ -429,7 +419,14 @@ mod tests {
             ctime: Some((Time { sec: -1, nsec: 5 }, Time { sec: 7, nsec: 9 })),
             ..entry(1 << 50, -3, 0x8000_1234, 17)
         };
-        for entry in [full, IdEntry { btime: None, ctime: None, ..full }] {
+        for entry in [
+            full,
+            IdEntry {
+                btime: None,
+                ctime: None,
+                ..full
+            },
+        ] {
             let mut bytes = Vec::new();
             entry.encode(&mut bytes);
             assert_eq!(IdEntry::decode(&bytes).unwrap(), entry);

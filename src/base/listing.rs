@@ -47,8 +47,15 @@ impl Listing {
     /// The `index`th name in listing order. Panics beyond [`Listing::len`].
     pub fn get(&self, index: usize) -> Name<'_> {
         let entry = &self.entries[index];
-        let Entry { hash, kind, fid, .. } = *entry;
-        Name { hash, name: self.bytes(entry), kind, fid }
+        let Entry {
+            hash, kind, fid, ..
+        } = *entry;
+        Name {
+            hash,
+            name: self.bytes(entry),
+            kind,
+            fid,
+        }
     }
 
     fn bytes(&self, entry: &Entry) -> &[u8] {
@@ -60,7 +67,8 @@ impl Listing {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Where the names with a hash beyond `hash` start: what a readdir that ended there goes on with.
+    /// Where the names with a hash beyond `hash` start: what a readdir that ended there goes on
+    /// with.
     pub fn after(&self, hash: u64) -> usize {
         self.entries.partition_point(|entry| entry.hash <= hash)
     }
@@ -68,13 +76,21 @@ impl Listing {
     /// The entry for `name`, whose hash is `hash`.
     pub fn find(&self, hash: u64, name: &[u8]) -> Option<Name<'_>> {
         let order = |entry: &Entry| (entry.hash, self.bytes(entry)).cmp(&(hash, name));
-        self.entries.binary_search_by(order).ok().map(|index| self.get(index))
+        self.entries
+            .binary_search_by(order)
+            .ok()
+            .map(|index| self.get(index))
     }
 
     /// A number that tells two sets of names apart, whatever their order, types and ids.
     pub fn fingerprint(&self) -> u64 {
         let sum = |sum: u64, entry: &Entry| {
-            sum.wrapping_add(entry.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31))
+            sum.wrapping_add(
+                entry
+                    .hash
+                    .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                    .rotate_left(31),
+            )
         };
         self.entries.iter().fold(self.len() as u64, sum)
     }
@@ -93,7 +109,10 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(key: &'a [u8; 16]) -> Self {
-        Builder { key, listing: Listing::default() }
+        Builder {
+            key,
+            listing: Listing::default(),
+        }
     }
 
     /// Adds a name; each at most once.
@@ -103,7 +122,13 @@ impl<'a> Builder<'a> {
         let start = u32::try_from(names.len()).expect("a directory's names fit 4 GiB");
         let len = u16::try_from(name.len()).expect("a name fits 64 KiB");
         names.extend_from_slice(name);
-        entries.push(Entry { hash, start, len, kind, fid });
+        entries.push(Entry {
+            hash,
+            start,
+            len,
+            kind,
+            fid,
+        });
     }
 
     pub(super) fn finish(self) -> Listing {
@@ -143,8 +168,14 @@ mod tests {
 
     #[test]
     fn fingerprints_depend_on_the_set_of_names_only() {
-        assert_eq!(build(&[b"a", b"b"]).fingerprint(), build(&[b"b", b"a"]).fingerprint());
-        assert_ne!(build(&[b"a", b"b"]).fingerprint(), build(&[b"a"]).fingerprint());
+        assert_eq!(
+            build(&[b"a", b"b"]).fingerprint(),
+            build(&[b"b", b"a"]).fingerprint()
+        );
+        assert_ne!(
+            build(&[b"a", b"b"]).fingerprint(),
+            build(&[b"a"]).fingerprint()
+        );
         assert_ne!(build(&[b"a"]).fingerprint(), build(&[b"b"]).fingerprint());
         assert_ne!(build(&[]).fingerprint(), build(&[b"b"]).fingerprint());
     }

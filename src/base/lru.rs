@@ -23,7 +23,12 @@ pub(super) struct Lru<K, V> {
 
 impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     pub(super) fn new(capacity: usize) -> Self {
-        Lru { slots: HashMap::new(), capacity, weight: 0, clock: 0 }
+        Lru {
+            slots: HashMap::new(),
+            capacity,
+            weight: 0,
+            clock: 0,
+        }
     }
 
     pub(super) fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&V>
@@ -44,12 +49,21 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         }
         while self.weight + weight > self.capacity {
             let oldest = self.slots.iter().min_by_key(|(_, slot)| slot.used);
-            let key = oldest.map(|(key, _)| key.clone()).expect("weight comes from entries");
+            let key = oldest
+                .map(|(key, _)| key.clone())
+                .expect("weight comes from entries");
             self.remove(&key);
         }
         self.clock += 1;
         self.weight += weight;
-        self.slots.insert(key, Slot { value, weight, used: self.clock });
+        self.slots.insert(
+            key,
+            Slot {
+                value,
+                weight,
+                used: self.clock,
+            },
+        );
     }
 
     pub(super) fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
@@ -76,18 +90,23 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
 mod tests {
     use super::*;
 
+    fn check(lru: &mut Lru<i32, i32>, keys: &[i32], expect: &[Option<i32>]) {
+        let got: Vec<Option<i32>> = keys.iter().map(|key| lru.get(key).copied()).collect();
+        assert_eq!(got, expect);
+    }
+
     #[test]
     fn the_least_recently_used_entry_goes_first() {
         let mut lru = Lru::new(3);
         for key in [1, 2, 3] {
             lru.insert(key, key * 10, 1);
         }
-        assert_eq!(lru.get(&1), Some(&10));
+        check(&mut lru, &[1], &[Some(10)]);
         lru.insert(4, 40, 1);
-        assert_eq!((lru.get(&2), lru.get(&1), lru.get(&4)), (None, Some(&10), Some(&40)));
+        check(&mut lru, &[2, 1, 4], &[None, Some(10), Some(40)]);
         lru.insert(5, 50, 3);
-        assert_eq!((lru.get(&1), lru.get(&5)), (None, Some(&50)));
+        check(&mut lru, &[1, 5], &[None, Some(50)]);
         lru.insert(6, 60, 4);
-        assert_eq!((lru.get(&6), lru.get(&5)), (None, Some(&50)));
+        check(&mut lru, &[6, 5], &[None, Some(50)]);
     }
 }

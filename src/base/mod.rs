@@ -20,19 +20,22 @@
 //! events say what went where (see `event` for the exact rule). So reading at an old version is
 //! resolving the path by the events and reading what is there. [`Base::trim`] ends old versions.
 //!
+//! One thing is not exact: while a removed directory tree is kept, a file in it that has names
+//! elsewhere in the base shows one link too many there. Telling would take a walk of the tree.
+//!
 //! # Who may change the base
 //!
 //! We do, by publishing. With [`BaseConfig::exclusive`] nobody else can (the mount covers it), and
 //! directory descriptors, listings and open files are cached until a publish touches them. Without
-//! it, they are trusted for [`TRUST`], as long as the kernel trusts its own entries of such a mount,
-//! and listings are checked against the directory's times. A [`Stamp`] tells whether a file is still
-//! the one that was seen.
+//! it, they are trusted for [`TRUST`], as long as the kernel trusts its own entries of such a
+//! mount, and listings are checked against the directory's times. A [`Stamp`] tells whether a file
+//! is still the one that was seen.
 //!
 //! # Locks
 //!
 //! `layout` first, shared for reading (around resolving *and* using what was resolved), exclusive
-//! for publishing; then, each alone, the caches, the id map, the purge queue. Callbacks given by the
-//! owner run under these locks and must not call into the base.
+//! for publishing; then, each alone, the caches, the id map, the purge queue. Callbacks given by
+//! the owner run under these locks and must not call into the base.
 //!
 //! # Cost
 //!
@@ -45,6 +48,9 @@
 
 mod error;
 mod event;
+mod event_log;
+mod id_alloc;
+mod id_entry;
 mod ids;
 mod listing;
 mod lru;
@@ -52,6 +58,8 @@ mod path;
 mod plan;
 mod publish_apply;
 mod publish_check;
+mod publish_finish;
+mod publish_identity;
 mod publish_stage;
 mod publish_steps;
 mod purge;
@@ -75,7 +83,8 @@ use siphasher::sip::SipHasher13;
 
 pub use error::BaseError;
 pub use event::{Event, EventRecord, OldName};
-pub use ids::{IdConfig, IdEntry};
+pub use id_entry::IdEntry;
+pub use ids::IdConfig;
 pub use listing::{Listing, Name};
 pub use plan::{AttrSet, Before, Plan, Sealed, Shown, Step};
 pub use publish_apply::Applied;
@@ -84,7 +93,7 @@ pub use publish_stage::{Slot, StagedIno, Staging};
 pub use trace::{copy_error, read_at};
 
 use crate::tree::{Attr, FileId, Kind, Time};
-use event::EventLog;
+use event_log::EventLog;
 use ids::IdMap;
 use reach::Reach;
 
@@ -181,13 +190,26 @@ impl Base {
     /// Opens a base at `config.version`. Events and ids are restored by the owner afterwards, then
     /// plans found by [`Base::pending`] are finished, then [`Base::sweep`] finds garbage.
     pub fn open(config: BaseConfig) -> Result<Base, BaseError> {
-        let BaseConfig { root, old, stage, hide, hash_key, exclusive, version, ids } = config;
+        let BaseConfig {
+            root,
+            old,
+            stage,
+            hide,
+            hash_key,
+            exclusive,
+            version,
+            ids,
+        } = config;
         if let Some(hide) = &hide {
             path::check(hide)?;
         }
         let reach = Reach::open([root, old, stage].map(Arc::new), hide, exclusive)?;
         let ids = IdMap::new(reach.root_ino(), ids);
-        let layout = Layout { version, events: EventLog::default(), half_done: None };
+        let layout = Layout {
+            version,
+            events: EventLog::default(),
+            half_done: None,
+        };
         Ok(Base {
             reach,
             hash_key,

@@ -10,13 +10,16 @@ pub(super) fn check(path: &[u8]) -> Result<(), BaseError> {
     let bad = |name: &[u8]| name.is_empty() || name == b"." || name == b".." || name.contains(&0);
     match path.is_empty() || !components(path).any(bad) {
         true => Ok(()),
-        false => Err(BaseError::BadPath { path: path.to_vec() }),
+        false => Err(BaseError::BadPath {
+            path: path.to_vec(),
+        }),
     }
 }
 
 /// The components of `path`; none for the root.
 pub(super) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|&byte| byte == b'/').take(if path.is_empty() { 0 } else { usize::MAX })
+    path.split(|&byte| byte == b'/')
+        .take(if path.is_empty() { 0 } else { usize::MAX })
 }
 
 /// The directory that holds `path`, and its name there; `None` for the root.
@@ -58,7 +61,17 @@ mod tests {
         for good in [&b""[..], b"a", b"a/b", b"..a/.b", b"\xff/x"] {
             assert!(check(good).is_ok(), "{}", good.escape_ascii());
         }
-        for bad in [&b"/"[..], b"/a", b"a/", b"a//b", b".", b"a/..", b"../a", b"a/./b", b"a\0"] {
+        for bad in [
+            &b"/"[..],
+            b"/a",
+            b"a/",
+            b"a//b",
+            b".",
+            b"a/..",
+            b"../a",
+            b"a/./b",
+            b"a\0",
+        ] {
             assert!(check(bad).is_err(), "{}", bad.escape_ascii());
         }
     }

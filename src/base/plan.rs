@@ -160,7 +160,8 @@ pub enum Step {
 pub struct Plan {
     /// Its number, never used twice in the life of a store.
     pub id: u64,
-    /// Whether some view is pinned to the version that ends, so that what is replaced must be kept.
+    /// Whether some view is pinned to the version that ends or to an older one, so that what is
+    /// replaced must be kept. It is kept anyway while older versions have events.
     pub keep_old: bool,
     /// What to do, in order.
     pub steps: Vec<Step>,
@@ -200,13 +201,18 @@ impl Sealed {
         writer.u64(self.plan.id);
         writer.u8(self.plan.keep_old as u8);
         writer.u32(u32::try_from(self.plan.steps.len()).expect("steps are counted in 32 bits"));
-        self.plan.steps.iter().for_each(|step| put_step(&mut writer, step));
+        self.plan
+            .steps
+            .iter()
+            .for_each(|step| put_step(&mut writer, step));
         writer.u32(u32::try_from(self.before.len()).expect("befores are counted in 32 bits"));
         for before in &self.before {
             writer.bytes(&before.path);
             writer.ident(before.ident);
             writer.attr(&before.attr);
-            writer.option(before.xattrs.as_ref(), |writer, xattrs| writer.pairs(xattrs));
+            writer.option(before.xattrs.as_ref(), |writer, xattrs| {
+                writer.pairs(xattrs)
+            });
         }
         let crc = crc32fast::hash(&writer.buf[12..]);
         writer.buf[8..12].copy_from_slice(&crc.to_le_bytes());
@@ -221,7 +227,10 @@ impl Sealed {
         if crc32fast::hash(&bytes[12..]).to_le_bytes() != bytes[8..12] {
             return Err(BaseError::PlanDamaged { id, offset: 8 });
         }
-        let damaged = |Damaged(at)| BaseError::PlanDamaged { id, offset: at + 12 };
+        let damaged = |Damaged(at)| BaseError::PlanDamaged {
+            id,
+            offset: at + 12,
+        };
         read_sealed(&bytes[12..]).map_err(damaged)
     }
 }
@@ -245,107 +254,107 @@ fn read_sealed(bytes: &[u8]) -> Result<Sealed, Damaged> {
         });
     }
     reader.finish()?;
-    Ok(Sealed { plan: Plan { id, keep_old, steps }, version, before })
-}
-
-fn put_shown(writer: &mut Writer, shown: &Option<Shown>) {
-    writer.option(shown.as_ref(), |writer, shown| {
-        writer.u32(shown.fid.0);
-        writer.time(shown.ctime);
-    });
+    Ok(Sealed {
+        plan: Plan {
+            id,
+            keep_old,
+            steps,
+        },
+        version,
+        before,
+    })
 }
 
 fn get_shown(reader: &mut Reader<'_>) -> Result<Option<Shown>, Damaged> {
-    reader.option(|reader| Ok(Shown { fid: FileId(reader.u32()?), ctime: reader.time()? }))
+    reader.option(|reader| {
+        Ok(Shown {
+            fid: FileId(reader.u32()?),
+            ctime: reader.time()?,
+        })
+    })
 }
 
+/// A field of a step, in bytes.
+enum Field<'a> {
+    Path(&'a [u8]),
+    Ino(u64),
+    Slot(u32),
+    Time(Time),
+    Attrs(&'a AttrSet),
+    Shown(&'a Option<Shown>),
+}
+
+#[rustfmt::skip] // One line per field list, next to get_step.
 fn put_step(writer: &mut Writer, step: &Step) {
+    use Field::{Attrs, Ino, Path, Shown, Slot};
+    let mut put = |tag, fields: &[Field<'_>]| {
+        writer.u8(tag);
+        fields.iter().for_each(|field| put_field(writer, field));
+    };
     match step {
-        Step::Evict { path, ino, keep } => {
-            writer.u8(0);
-            writer.bytes(path);
-            writer.u64(*ino);
-            writer.u32(*keep);
-        }
-        Step::Park { path, ino, slot } => {
-            writer.u8(1);
-            writer.bytes(path);
-            writer.u64(*ino);
-            writer.u32(*slot);
-        }
+        Step::Evict { path, ino, keep } => put(0, &[Path(path), Ino(*ino), Slot(*keep)]),
+        Step::Park { path, ino, slot } => put(1, &[Path(path), Ino(*ino), Slot(*slot)]),
         Step::Unpark { slot, path, ino, shown } => {
-            writer.u8(2);
-            writer.u32(*slot);
-            writer.bytes(path);
-            writer.u64(*ino);
-            put_shown(writer, shown);
+            put(2, &[Slot(*slot), Path(path), Ino(*ino), Shown(shown)]);
         }
         Step::Move { from, to, ino, shown } => {
-            writer.u8(3);
-            writer.bytes(from);
-            writer.bytes(to);
-            writer.u64(*ino);
-            put_shown(writer, shown);
+            put(3, &[Path(from), Path(to), Ino(*ino), Shown(shown)]);
         }
         Step::Exchange { slot, ino_new, path, ino_old, keep, shown } => {
-            writer.u8(4);
-            writer.u32(*slot);
-            writer.u64(*ino_new);
-            writer.bytes(path);
-            writer.u64(*ino_old);
-            writer.u32(*keep);
-            put_shown(writer, shown);
+            let (new, old) = (Ino(*ino_new), Ino(*ino_old));
+            put(4, &[Slot(*slot), new, Path(path), old, Slot(*keep), Shown(shown)]);
         }
         Step::Place { slot, ino, path, shown } => {
-            writer.u8(5);
-            writer.u32(*slot);
-            writer.u64(*ino);
-            writer.bytes(path);
-            put_shown(writer, shown);
+            put(5, &[Slot(*slot), Ino(*ino), Path(path), Shown(shown)]);
         }
         Step::Link { from, to, ino, shown } => {
-            writer.u8(6);
-            writer.bytes(from);
-            writer.bytes(to);
-            writer.u64(*ino);
-            put_shown(writer, shown);
+            put(6, &[Path(from), Path(to), Ino(*ino), Shown(shown)]);
         }
-        Step::SetAttr { path, ino, set, shown } => put_set_attr(writer, path, *ino, set, shown),
+        Step::SetAttr { path, ino, set, shown } => {
+            put(7, &[Path(path), Ino(*ino), Attrs(set), Shown(shown)]);
+        }
         Step::Times { path, atime, mtime, shown } => {
-            writer.u8(8);
-            writer.bytes(path);
-            writer.time(*atime);
-            writer.time(*mtime);
-            put_shown(writer, shown);
+            put(8, &[Path(path), Field::Time(*atime), Field::Time(*mtime), Shown(shown)]);
         }
     }
 }
 
-fn put_set_attr(
-    writer: &mut Writer,
-    path: &[u8],
-    ino: u64,
-    set: &AttrSet,
-    shown: &Option<Shown>,
-) {
-    writer.u8(7);
-    writer.bytes(path);
-    writer.u64(ino);
-    writer.u32(set.mode);
-    writer.u32(set.uid);
-    writer.u32(set.gid);
-    writer.time(set.atime);
-    writer.time(set.mtime);
-    writer.pairs(&set.set);
-    writer.u32(u32::try_from(set.removed.len()).expect("the number of xattrs fits 32 bits"));
-    set.removed.iter().for_each(|name| writer.bytes(name));
-    put_shown(writer, shown);
+fn put_field(writer: &mut Writer, field: &Field<'_>) {
+    match *field {
+        Field::Path(path) => writer.bytes(path),
+        Field::Ino(ino) => writer.u64(ino),
+        Field::Slot(slot) => writer.u32(slot),
+        Field::Time(time) => writer.time(time),
+        Field::Attrs(set) => {
+            for number in [set.mode, set.uid, set.gid] {
+                writer.u32(number);
+            }
+            writer.time(set.atime);
+            writer.time(set.mtime);
+            writer.pairs(&set.set);
+            let count = u32::try_from(set.removed.len());
+            writer.u32(count.expect("the number of xattrs fits 32 bits"));
+            set.removed.iter().for_each(|name| writer.bytes(name));
+        }
+        Field::Shown(shown) => writer.option(shown.as_ref(), |writer, shown| {
+            writer.u32(shown.fid.0);
+            writer.time(shown.ctime);
+        }),
+    }
 }
 
 fn get_step(reader: &mut Reader<'_>) -> Result<Step, Damaged> {
     Ok(match reader.u8()? {
-        0 => Step::Evict { path: reader.bytes()?, ino: reader.u64()?, keep: reader.u32()? },
-        1 => Step::Park { path: reader.bytes()?, ino: reader.u64()?, slot: reader.u32()? },
+        0 => Step::Evict {
+            path: reader.bytes()?,
+            ino: reader.u64()?,
+            keep: reader.u32()?,
+        },
+        1 => Step::Park {
+            path: reader.bytes()?,
+            ino: reader.u64()?,
+            slot: reader.u32()?,
+        },
         2 => Step::Unpark {
             slot: reader.u32()?,
             path: reader.bytes()?,
@@ -402,6 +411,8 @@ fn get_attr_set(reader: &mut Reader<'_>) -> Result<AttrSet, Damaged> {
         atime: reader.time()?,
         mtime: reader.time()?,
         set: reader.pairs()?,
-        removed: (0..reader.u32()?).map(|_| reader.bytes()).collect::<Result<_, _>>()?,
+        removed: (0..reader.u32()?)
+            .map(|_| reader.bytes())
+            .collect::<Result<_, _>>()?,
     })
 }

@@ -68,7 +68,10 @@ struct Now<'a> {
 
 impl Now<'_> {
     fn conflict(&mut self, path: &[u8], what: What) {
-        self.conflicts.push(Conflict { path: path.to_vec(), what });
+        self.conflicts.push(Conflict {
+            path: path.to_vec(),
+            what,
+        });
     }
 
     /// What is at a path; `None` where that could not be told, which is then a conflict.
@@ -131,7 +134,9 @@ impl Now<'_> {
         {
             return self.conflict(path, What::HoldsStore);
         }
-        let Some(found) = self.at(&origin) else { return };
+        let Some(found) = self.at(&origin) else {
+            return;
+        };
         match (operand, found) {
             (Operand::Vacant { .. }, None) => {}
             (Operand::Vacant { .. }, Some(_)) => self.conflict(path, What::Exists),
@@ -148,8 +153,8 @@ impl Now<'_> {
 }
 
 impl Base {
-    /// Whether `plan` can be carried out on the base as it is, and `expect` holds. The conflicts are
-    /// all that there are, sorted by path.
+    /// Whether `plan` can be carried out on the base as it is, and `expect` holds. The conflicts
+    /// are all that there are, sorted by path.
     pub fn check(&self, plan: &Plan, expect: &[Expect]) -> Result<(), Vec<Conflict>> {
         // What others changed a moment ago must be seen, so no directory is taken from the cache.
         if !self.reach.exclusive {
@@ -157,7 +162,12 @@ impl Base {
         }
         let layout = self.layout.read();
         let found = HashMap::new();
-        let mut now = Now { base: self, layout: &layout, found, conflicts: Vec::new() };
+        let mut now = Now {
+            base: self,
+            layout: &layout,
+            found,
+            conflicts: Vec::new(),
+        };
         expect.iter().for_each(|expect| now.expect(expect));
         let mut simulation = Simulation::default();
         for step in &plan.steps {
@@ -169,14 +179,23 @@ impl Base {
         let mut conflicts = now.conflicts;
         conflicts.sort_by(|a, b| a.path.cmp(&b.path));
         conflicts.dedup_by(|a, b| a.path == b.path);
-        if conflicts.is_empty() { Ok(()) } else { Err(conflicts) }
+        if conflicts.is_empty() {
+            Ok(())
+        } else {
+            Err(conflicts)
+        }
     }
 
     /// [`super::Listing::fingerprint`] of a directory at the newest version, read anew.
     fn fingerprint(&self, layout: &Layout, dir: &[u8]) -> Result<u64, BaseError> {
         let loc = super::event::Loc::of_path(dir.to_vec());
-        let (listing, _) =
-            self.read_dir(layout, layout.version, dir, &loc, &std::collections::BTreeSet::new())?;
+        let (listing, _) = self.read_dir(
+            layout,
+            layout.version,
+            dir,
+            &loc,
+            &std::collections::BTreeSet::new(),
+        )?;
         Ok(listing.fingerprint())
     }
 }

@@ -12,8 +12,8 @@
 //! What an unprivileged daemon may not make (a device, a file of another owner) fails here, before
 //! anything was published.
 //!
-//! **Durability**: [`Staging::sync`] makes content and attributes durable; the plan is written after
-//! it, under another name, fsynced and renamed, so a plan file that exists is whole.
+//! **Durability**: [`Staging::sync`] makes content and attributes durable; the plan is written
+//! after it, under another name, fsynced and renamed, so a plan file that exists is whole.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -66,15 +66,19 @@ fn times(time: Time) -> (i64, u32) {
     (time.sec, time.nsec)
 }
 
-/// Makes the object that `fd` holds have these attributes. The owner first, since that clears set-id
-/// bits; then xattrs, since an ACL changes the mode; the times last.
+/// Makes the object that `fd` holds have these attributes. The owner first, since that clears
+/// set-id bits; then xattrs, since an ACL changes the mode; the times last.
 pub(super) fn set_attrs(fd: BorrowedFd<'_>, now: &Raw, set: &AttrSet) -> Result<(), Errno> {
     if (now.attr.uid, now.attr.gid) != (set.uid, set.gid) {
         inode::set_owner(fd, set.uid, set.gid)?;
     }
     let xattrs = || {
-        set.removed.iter().try_for_each(|name| inode::remove_xattr(fd, name))?;
-        set.set.iter().try_for_each(|(name, value)| inode::set_xattr(fd, name, value))
+        set.removed
+            .iter()
+            .try_for_each(|name| inode::remove_xattr(fd, name))?;
+        set.set
+            .iter()
+            .try_for_each(|(name, value)| inode::set_xattr(fd, name, value))
     };
     let symlink = now.attr.kind == Kind::Symlink;
     match xattrs() {
@@ -195,7 +199,10 @@ impl Staging {
         rdev: u32,
     ) -> Result<StagedIno, BaseError> {
         let name = slot_name(slot.number);
-        let (major, minor) = ((rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xfff00));
+        let (major, minor) = (
+            (rdev >> 8) & 0xfff,
+            (rdev & 0xff) | ((rdev >> 12) & 0xfff00),
+        );
         let dev = rustix::fs::makedev(major, minor);
         let file_type = FileType::from_raw_mode(kind.to_mode());
         rustix::fs::mknodat(&self.dir, &name, file_type, Mode::RUSR | Mode::WUSR, dev)
@@ -240,7 +247,12 @@ impl Base {
         remove_tree(stage.as_fd(), &name).map_err(stage_error("remove"))?;
         rustix::fs::mkdirat(stage, &name, Mode::RWXU).map_err(stage_error("mkdir"))?;
         let dir = self.open_stage(id)?;
-        Ok(Staging { id, dir, unsynced: Vec::new(), count: 0 })
+        Ok(Staging {
+            id,
+            dir,
+            unsynced: Vec::new(),
+            count: 0,
+        })
     }
 
     /// The staging directory of a plan.
@@ -255,7 +267,11 @@ impl Base {
     pub fn seal(&self, plan: Plan) -> Result<Sealed, BaseError> {
         let layout = self.layout.read();
         let before = self.befores(&layout, &plan)?;
-        let sealed = Sealed { plan, version: layout.version + 1, before };
+        let sealed = Sealed {
+            plan,
+            version: layout.version + 1,
+            before,
+        };
         drop(layout);
         let dir = self.open_stage(sealed.plan.id)?;
         let write = || -> Result<(), Errno> {
@@ -286,7 +302,12 @@ impl Base {
         for step in &plan.steps {
             for operand in operands(step) {
                 let (path, wants_xattrs, leaves) = match operand {
-                    Operand::Object { path, xattrs, leaves, .. } => (path, xattrs, leaves),
+                    Operand::Object {
+                        path,
+                        xattrs,
+                        leaves,
+                        ..
+                    } => (path, xattrs, leaves),
                     Operand::Entries { dir } => (dir, false, false),
                     Operand::Vacant { .. } => continue,
                 };
@@ -294,17 +315,27 @@ impl Base {
                     Origin::Base(origin) => origin,
                     // What the plan itself made has no past that a view could ask for.
                     Origin::Staged if !leaves => continue,
-                    _ => return Err(BaseError::Changed { path: path.to_vec() }),
+                    _ => {
+                        return Err(BaseError::Changed {
+                            path: path.to_vec(),
+                        });
+                    }
                 };
                 let index = match known.get(&origin) {
                     Some(&index) => index,
                     None => {
                         let found = self.lookup_in(layout, layout.version, &origin)?;
-                        let found = found
-                            .ok_or_else(|| BaseError::Changed { path: origin.clone() })?;
+                        let found = found.ok_or_else(|| BaseError::Changed {
+                            path: origin.clone(),
+                        })?;
                         known.insert(origin.clone(), befores.len());
                         let (ident, attr) = (found.ident, found.attr);
-                        befores.push(Before { path: origin, ident, attr, xattrs: None });
+                        befores.push(Before {
+                            path: origin,
+                            ident,
+                            attr,
+                            xattrs: None,
+                        });
                         befores.len() - 1
                     }
                 };
@@ -319,7 +350,9 @@ impl Base {
     }
 
     fn current_xattrs(&self, path: &[u8]) -> Result<inode::Xattrs, BaseError> {
-        let fd = self.reach.hold(&super::event::Loc::of_path(path.to_vec()), path)?;
+        let fd = self
+            .reach
+            .hold(&super::event::Loc::of_path(path.to_vec()), path)?;
         inode::read_xattrs(fd.as_fd()).map_err(|errno| BaseError::io(path, "listxattr", errno))
     }
 

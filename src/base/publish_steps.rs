@@ -1,14 +1,14 @@
 //! Publishing: one step at a time, each of which can be met half done.
 //!
 //! Every step names the inodes that it deals with, so whether it was done is seen by looking where
-//! they are. `resume` is set when a plan is taken up again: only then is what looks done accepted as
-//! done; otherwise it means that somebody changed the base, and the step is refused.
+//! they are. `resume` is set when a plan is taken up again: only then is what looks done accepted
+//! as done; otherwise it means that somebody changed the base, and the step is refused.
 //!
 //! **Progress**: after each step the length of `stage/<id>/done` becomes the number of steps done.
-//! That is a change of metadata like the steps themselves, so a filesystem that replays its metadata
-//! in order (ext4, xfs) knows after a power loss at most one step more than it says. For those that
-//! persist a renamed directory early (btrfs may), [`Executor::first_undone`] also looks for later
-//! steps that left an unmistakable trace.
+//! That is a change of metadata like the steps themselves, so a filesystem that replays its
+//! metadata in order (ext4, xfs) knows after a power loss at most one step more than it says. For
+//! those that persist a renamed directory early (btrfs may), [`Executor::first_undone`] also looks
+//! for later steps that left an unmistakable trace.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -44,7 +44,10 @@ struct Place {
 
 impl Place {
     fn at(&self) -> At<'_> {
-        At { dir: self.dir.as_fd(), name: &self.name }
+        At {
+            dir: self.dir.as_fd(),
+            name: &self.name,
+        }
     }
 
     /// The inode that is here.
@@ -81,12 +84,23 @@ struct Loosened {
 }
 
 impl<'a> Executor<'a> {
-    pub(super) fn open(base: &'a Base, sealed: &'a Sealed, resume: bool) -> Result<Self, BaseError> {
+    pub(super) fn open(
+        base: &'a Base,
+        sealed: &'a Sealed,
+        resume: bool,
+    ) -> Result<Self, BaseError> {
         let stage = Arc::new(base.open_stage(sealed.plan.id)?);
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let done = rustix::fs::openat(&stage, DONE, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| BaseError::io(b"<stage>", "open the progress in", errno))?;
-        Ok(Executor { base, sealed, stage, done, resume, last_dir: None })
+        Ok(Executor {
+            base,
+            sealed,
+            stage,
+            done,
+            resume,
+            last_dir: None,
+        })
     }
 
     /// The plan.
@@ -112,7 +126,12 @@ impl<'a> Executor<'a> {
     fn left_a_trace(&mut self, step: &Step) -> Result<bool, BaseError> {
         let (slot, kept) = match step {
             Step::Evict { ino, keep, .. } => (None, Some((*keep, *ino))),
-            Step::Exchange { slot, keep, ino_old, .. } => (Some(*slot), Some((*keep, *ino_old))),
+            Step::Exchange {
+                slot,
+                keep,
+                ino_old,
+                ..
+            } => (Some(*slot), Some((*keep, *ino_old))),
             Step::Place { slot, .. } => (Some(*slot), None),
             _ => return Ok(false),
         };
@@ -138,15 +157,28 @@ impl<'a> Executor<'a> {
 
     fn place(&mut self, spot: Spot<'_>) -> Result<Place, Errno> {
         match spot {
-            Spot::Slot(slot) => Ok(Place { dir: self.stage.clone(), name: slot_name(slot) }),
+            Spot::Slot(slot) => Ok(Place {
+                dir: self.stage.clone(),
+                name: slot_name(slot),
+            }),
             Spot::Kept(keep) => {
-                let name = OldName { plan: self.sealed.plan.id, keep }.bytes();
-                Ok(Place { dir: self.base.reach.area(Area::Old).clone(), name })
+                let name = OldName {
+                    plan: self.sealed.plan.id,
+                    keep,
+                }
+                .bytes();
+                Ok(Place {
+                    dir: self.base.reach.area(Area::Old).clone(),
+                    name,
+                })
             }
             Spot::Base(path) => {
                 let root = self.base.reach.area(Area::Root);
                 let Some((dir, name)) = split(path).filter(|(dir, _)| !dir.is_empty()) else {
-                    return Ok(Place { dir: root.clone(), name: path.to_vec() });
+                    return Ok(Place {
+                        dir: root.clone(),
+                        name: path.to_vec(),
+                    });
                 };
                 let fd = match &self.last_dir {
                     Some((path, fd)) if path == dir => fd.clone(),
@@ -157,7 +189,10 @@ impl<'a> Executor<'a> {
                         fd
                     }
                 };
-                Ok(Place { dir: fd, name: name.to_vec() })
+                Ok(Place {
+                    dir: fd,
+                    name: name.to_vec(),
+                })
             }
         }
     }
@@ -176,18 +211,28 @@ impl<'a> Executor<'a> {
             Step::Park { path, ino, slot } => {
                 self.relocate(Spot::Base(path), Spot::Slot(*slot), *ino, path)
             }
-            Step::Unpark { slot, path, ino, .. } | Step::Place { slot, ino, path, .. } => {
-                self.relocate(Spot::Slot(*slot), Spot::Base(path), *ino, path)
+            Step::Unpark {
+                slot, path, ino, ..
             }
+            | Step::Place {
+                slot, ino, path, ..
+            } => self.relocate(Spot::Slot(*slot), Spot::Base(path), *ino, path),
             Step::Move { from, to, ino, .. } => {
                 self.relocate(Spot::Base(from), Spot::Base(to), *ino, from)
             }
-            Step::Exchange { slot, ino_new, path, ino_old, keep, .. } => {
-                self.replace(*slot, *ino_new, path, *ino_old, *keep)
-            }
+            Step::Exchange {
+                slot,
+                ino_new,
+                path,
+                ino_old,
+                keep,
+                ..
+            } => self.replace(*slot, *ino_new, path, *ino_old, *keep),
             Step::Link { from, to, ino, .. } => self.link(from, to, *ino),
             Step::SetAttr { path, ino, set, .. } => self.set_attr(path, *ino, set),
-            Step::Times { path, atime, mtime, .. } => {
+            Step::Times {
+                path, atime, mtime, ..
+            } => {
                 let mut set = || {
                     let (fd, _) = self.place(Spot::Base(path))?.hold()?;
                     let times = ((atime.sec, atime.nsec), (mtime.sec, mtime.nsec));
@@ -222,7 +267,9 @@ impl<'a> Executor<'a> {
             if source.ino()? != Some(ino) {
                 return Ok(false);
             }
-            with_access(&[&source, &target], || rename_noreplace(source.at(), target.at()))?;
+            with_access(&[&source, &target], || {
+                rename_noreplace(source.at(), target.at())
+            })?;
             Ok(true)
         };
         expect_done(relocate(), path, "rename")
@@ -250,7 +297,9 @@ impl<'a> Executor<'a> {
                     (Some(ino), Some(there), false) if (ino, there) == (old, new) => {
                         return keep_old().map(|()| true);
                     }
-                    (Some(ino), there, true) if ino == new && there.is_none_or(|ino| ino == old) => {
+                    (Some(ino), there, true)
+                        if ino == new && there.is_none_or(|ino| ino == old) =>
+                    {
                         return put_over(&slot, &place).map(|()| true);
                     }
                     _ => {}
@@ -322,14 +371,12 @@ impl<'a> Executor<'a> {
 }
 
 /// `false`: the objects were not where the step wants them.
-fn expect_done(
-    done: Result<bool, Errno>,
-    path: &[u8],
-    op: &'static str,
-) -> Result<(), BaseError> {
+fn expect_done(done: Result<bool, Errno>, path: &[u8], op: &'static str) -> Result<(), BaseError> {
     match done {
         Ok(true) => Ok(()),
-        Ok(false) => Err(BaseError::Changed { path: path.to_vec() }),
+        Ok(false) => Err(BaseError::Changed {
+            path: path.to_vec(),
+        }),
         Err(errno) => Err(walk_error(path, op, errno)),
     }
 }
@@ -369,5 +416,8 @@ fn loosen(fd: OwnedFd) -> Option<Loosened> {
         return None;
     }
     inode::set_mode(fd.as_fd(), attr.mode | 0o700).ok()?;
-    Some(Loosened { fd, mode: attr.mode })
+    Some(Loosened {
+        fd,
+        mode: attr.mode,
+    })
 }

@@ -1,9 +1,9 @@
 //! The end of old versions: dropping events, and deleting what only they could reach.
 //!
 //! Deleting goes in bounded steps and holds the layout only for names of files that live on under
-//! other names. A directory tree is taken apart from the top: its subdirectories are renamed up into
-//! the old directory and queued, so no depth needs more than a few descriptors, and a crash leaves
-//! nothing but names that [`Base::sweep`] finds. Names so made start with `x`.
+//! other names. A directory tree is taken apart from the top: its subdirectories are renamed up
+//! into the old directory and queued, so no depth needs more than a few descriptors, and a crash
+//! leaves nothing but names that [`Base::sweep`] finds. Names so made start with `x`.
 
 use std::collections::HashSet;
 use std::mem::MaybeUninit;
@@ -83,18 +83,22 @@ impl Base {
         let mut layout = self.layout.write();
         let newest = layout.version;
         let oldest = oldest_pinned.unwrap_or(newest).min(newest);
-        let kept = layout.events.retain(|version| version > oldest);
+        let kept = layout.events.drop_through(oldest);
         self.ids.trim(oldest);
-        self.doom(kept);
-        // Open descriptors would keep the space of deleted files.
-        self.reach.forget();
+        if !kept.is_empty() {
+            self.doom(kept);
+            // Open descriptors would keep the space of deleted files.
+            self.reach.forget();
+        }
     }
 
     pub(super) fn doom(&self, kept: Vec<(OldName, Ident, Kind)>) {
-        self.doomed.lock().extend(kept.into_iter().map(|(name, ident, kind)| Doomed {
-            name: name.bytes(),
-            link: (kind != Kind::Dir).then_some(ident),
-        }));
+        self.doomed
+            .lock()
+            .extend(kept.into_iter().map(|(name, ident, kind)| Doomed {
+                name: name.bytes(),
+                link: (kind != Kind::Dir).then_some(ident),
+            }));
     }
 
     /// Queues whatever is in the old directory without an event that names it: left by a crash. To
@@ -102,8 +106,12 @@ impl Base {
     pub fn sweep(&self) -> Result<(), BaseError> {
         let mut layout = self.layout.write();
         let old = self.reach.area(Area::Old);
-        let queued: HashSet<Vec<u8>> =
-            self.doomed.lock().iter().map(|doomed| doomed.name.clone()).collect();
+        let queued: HashSet<Vec<u8>> = self
+            .doomed
+            .lock()
+            .iter()
+            .map(|doomed| doomed.name.clone())
+            .collect();
         let kept: HashSet<Vec<u8>> = (layout.events.records().into_iter())
             .filter_map(|record| match record.event {
                 Event::Kept { name, .. } => Some(name.bytes()),
@@ -133,7 +141,9 @@ impl Base {
         let mut moved_up = self.purging.lock();
         let mut left = steps;
         while left > 0 {
-            let Some(doomed) = self.doomed.lock().pop_front() else { return Ok(false) };
+            let Some(doomed) = self.doomed.lock().pop_front() else {
+                return Ok(false);
+            };
             match self.purge_one(&doomed, &mut left, &mut moved_up) {
                 Ok(true) => {}
                 Ok(false) => self.doomed.lock().push_front(doomed),
@@ -168,8 +178,12 @@ impl Base {
             return Ok(true);
         }
         let dir = open_doomed(old, &doomed.name)?;
+        let mut is_first = true;
         for name in names(dir.as_fd())? {
-            if *left == 0 {
+            // Checked after the first name, so that every call gets further.
+            if std::mem::take(&mut is_first) {
+                *left += 1;
+            } else if *left == 0 {
                 return Ok(false);
             }
             *left -= 1;
@@ -191,10 +205,19 @@ impl Base {
         loop {
             *moved_up += 1;
             let up = format!("x{moved_up:x}").into_bytes();
-            match rename_noreplace(At { dir, name }, At { dir: old, name: &up }) {
+            match rename_noreplace(
+                At { dir, name },
+                At {
+                    dir: old,
+                    name: &up,
+                },
+            ) {
                 Err(Errno::EXIST) => {}
                 other => {
-                    self.doomed.lock().push_back(Doomed { name: up, link: None });
+                    self.doomed.lock().push_back(Doomed {
+                        name: up,
+                        link: None,
+                    });
                     return other;
                 }
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use rustix::fs::{OFlags, Statx, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::sys::beneath::open_beneath;
@@ -24,7 +24,7 @@ use super::path::{is_within, split};
 use super::{Ident, TRUST};
 
 /// How many directories are held open.
-const DIRS: usize = 128;
+const DIRS: usize = 64;
 
 /// What statx(2) says of an object.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,10 @@ pub(super) struct Raw {
 
 impl Raw {
     pub(super) fn from_statx(st: &Statx) -> Result<Raw, Errno> {
-        let time = |t: rustix::fs::StatxTimestamp| Time { sec: t.tv_sec, nsec: t.tv_nsec };
+        let time = |t: rustix::fs::StatxTimestamp| Time {
+            sec: t.tv_sec,
+            nsec: t.tv_nsec,
+        };
         let born = StatxFlags::from_bits_retain(st.stx_mask).contains(StatxFlags::BTIME);
         let mode = u32::from(st.stx_mode);
         let (major, minor) = (st.stx_rdev_major, st.stx_rdev_minor);
@@ -55,7 +58,10 @@ impl Raw {
             ctime: time(st.stx_ctime),
         };
         Ok(Raw {
-            ident: Ident { ino: st.stx_ino, btime: born.then(|| time(st.stx_btime)) },
+            ident: Ident {
+                ino: st.stx_ino,
+                btime: born.then(|| time(st.stx_btime)),
+            },
             attr,
             dev: (st.stx_dev_major, st.stx_dev_minor),
             mount_root: st.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
@@ -68,6 +74,17 @@ pub(super) fn stat_at(dir: impl AsFd, name: &[u8]) -> Result<Raw, Errno> {
     Raw::from_statx(&statx_at(dir.as_fd(), name)?)
 }
 
+/// The device and the mount that a directory is on: renames work within one mount only.
+fn mount_of(dir: &OwnedFd) -> Result<(u32, u32, u64), Errno> {
+    let st = rustix::fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    let known = StatxFlags::from_bits_retain(st.stx_mask).contains(StatxFlags::MNT_ID);
+    Ok((
+        st.stx_dev_major,
+        st.stx_dev_minor,
+        if known { st.stx_mnt_id } else { 0 },
+    ))
+}
+
 /// An errno of a path walk as an error about `path`.
 pub(super) fn walk_error(path: &[u8], op: &'static str, errno: Errno) -> BaseError {
     let path = path.to_vec();
@@ -75,7 +92,11 @@ pub(super) fn walk_error(path: &[u8], op: &'static str, errno: Errno) -> BaseErr
         Errno::NOENT => BaseError::NotFound { path },
         Errno::NOTDIR | Errno::LOOP => BaseError::NotDir { path },
         Errno::XDEV => BaseError::CrossesMount { path },
-        errno => BaseError::Io { path, op, source: errno.into() },
+        errno => BaseError::Io {
+            path,
+            op,
+            source: errno.into(),
+        },
     }
 }
 
@@ -92,7 +113,10 @@ pub(super) struct FdCache {
 
 impl FdCache {
     fn new(capacity: usize, exclusive: bool) -> Self {
-        FdCache { areas: [(); 3].map(|()| Mutex::new(Lru::new(capacity))), exclusive }
+        FdCache {
+            areas: [(); 3].map(|()| Mutex::new(Lru::new(capacity))),
+            exclusive,
+        }
     }
 
     pub(super) fn get(&self, loc: &Loc) -> Option<Arc<OwnedFd>> {
@@ -102,8 +126,13 @@ impl FdCache {
     }
 
     pub(super) fn insert(&self, loc: &Loc, fd: Arc<OwnedFd>) {
-        let held = Held { fd, since: Instant::now() };
-        self.areas[loc.area as usize].lock().insert(loc.path.clone(), held, 1);
+        let held = Held {
+            fd,
+            since: Instant::now(),
+        };
+        self.areas[loc.area as usize]
+            .lock()
+            .insert(loc.path.clone(), held, 1);
     }
 
     pub(super) fn clear(&self, area: Area) {
@@ -128,7 +157,7 @@ pub(super) struct Reach {
 }
 
 /// How many files are held open.
-const FILES: usize = 256;
+const FILES: usize = 128;
 
 impl Reach {
     pub(super) fn open(
@@ -140,13 +169,33 @@ impl Reach {
         if root.attr.kind != Kind::Dir {
             return Err(BaseError::NotDir { path: Vec::new() });
         }
+        for (area, path) in [(&areas[1], b"<old>".as_slice()), (&areas[2], b"<stage>")] {
+            if mount_of(area).ok() != mount_of(&areas[0]).ok() {
+                return Err(BaseError::CrossesMount {
+                    path: path.to_vec(),
+                });
+            }
+        }
         let dirs = FdCache::new(DIRS, exclusive);
         let files = FdCache::new(FILES, exclusive);
-        let mut reach = Reach { areas, root, hidden: None, dirs, files, exclusive };
+        let mut reach = Reach {
+            areas,
+            root,
+            hidden: None,
+            dirs,
+            files,
+            exclusive,
+        };
         if let Some(path) = hide {
-            let loc = Loc { area: Area::Root, path };
+            let loc = Loc {
+                area: Area::Root,
+                path,
+            };
             let ino = reach.stat(&loc, &loc.path)?.ident.ino;
-            reach.hidden = Some(Hidden { path: loc.path, ino });
+            reach.hidden = Some(Hidden {
+                path: loc.path,
+                ino,
+            });
         }
         Ok(reach)
     }
@@ -162,7 +211,9 @@ impl Reach {
 
     /// Whether `path` is the store's directory or below it, going by its name.
     pub(super) fn hides(&self, path: &[u8]) -> bool {
-        self.hidden.as_ref().is_some_and(|hidden| is_within(path, &hidden.path))
+        self.hidden
+            .as_ref()
+            .is_some_and(|hidden| is_within(path, &hidden.path))
     }
 
     /// The name of the store's directory, if that is directly in the directory at `loc`.
@@ -173,7 +224,9 @@ impl Reach {
 
     /// Whether the store lies at or below `path`.
     pub(super) fn holds_store(&self, path: &[u8]) -> bool {
-        self.hidden.as_ref().is_some_and(|hidden| is_within(&hidden.path, path))
+        self.hidden
+            .as_ref()
+            .is_some_and(|hidden| is_within(&hidden.path, path))
     }
 
     /// Whether this is the inode number of the store's directory.
@@ -200,9 +253,13 @@ impl Reach {
     pub(super) fn parent<'a>(&self, loc: &'a Loc) -> Result<(Arc<OwnedFd>, &'a [u8]), Errno> {
         match split(&loc.path) {
             None => Ok((self.area(loc.area).clone(), b"")),
-            Some((dir, name)) => {
-                Ok((self.dir(&Loc { area: loc.area, path: dir.to_vec() })?, name))
-            }
+            Some((dir, name)) => Ok((
+                self.dir(&Loc {
+                    area: loc.area,
+                    path: dir.to_vec(),
+                })?,
+                name,
+            )),
         }
     }
 

@@ -47,7 +47,9 @@ fn seen(raw: &Raw) -> (Ident, Time, Time) {
 fn has_settled(raw: &Raw) -> bool {
     let changed = raw.attr.ctime;
     let changed = Duration::new(changed.sec.try_into().unwrap_or(0), changed.nsec);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     now.saturating_sub(changed) > Duration::from_millis(100)
 }
 
@@ -60,7 +62,9 @@ fn absent_as_none<T>(result: Result<T, BaseError>) -> Result<Option<T>, BaseErro
 }
 
 fn not_found(path: &[u8]) -> BaseError {
-    BaseError::NotFound { path: path.to_vec() }
+    BaseError::NotFound {
+        path: path.to_vec(),
+    }
 }
 
 impl Base {
@@ -78,7 +82,9 @@ impl Base {
         at: Version,
         path: &[u8],
     ) -> Result<Option<Found>, BaseError> {
-        let Some(loc) = self.resolve(layout, at, path) else { return Ok(None) };
+        let Some(loc) = self.resolve(layout, at, path) else {
+            return Ok(None);
+        };
         match absent_as_none(self.stat(&loc, path))? {
             Some(raw) => self.found(layout, at, &raw).map(Some),
             None => Ok(None),
@@ -101,9 +107,16 @@ impl Base {
         }
     }
 
-    fn must_stat(&self, layout: &Layout, at: Version, path: &[u8]) -> Result<(Loc, Raw), BaseError> {
+    fn must_stat(
+        &self,
+        layout: &Layout,
+        at: Version,
+        path: &[u8],
+    ) -> Result<(Loc, Raw), BaseError> {
         check(path)?;
-        let loc = self.resolve(layout, at, path).ok_or_else(|| not_found(path))?;
+        let loc = self
+            .resolve(layout, at, path)
+            .ok_or_else(|| not_found(path))?;
         let raw = self.stat(&loc, path)?;
         Ok((loc, raw))
     }
@@ -125,7 +138,12 @@ impl Base {
         let old = layout.events.attr(at, ident).copied();
         let attr = old.unwrap_or_else(|| self.shown_attr(layout, raw));
         let fid = self.ids.fid(at, ident)?;
-        Ok(Found { fid, ident, stamp: Stamp::of(ident, &attr), attr })
+        Ok(Found {
+            fid,
+            ident,
+            stamp: Stamp::of(ident, &attr),
+            attr,
+        })
     }
 
     /// The content of the regular file at `path`, for pread(2). The descriptor stays right however
@@ -135,13 +153,17 @@ impl Base {
     pub fn open_file(&self, at: Version, path: &[u8]) -> Result<Arc<OwnedFd>, BaseError> {
         check(path)?;
         let layout = self.layout.read();
-        let loc = self.resolve(&layout, at, path).ok_or_else(|| not_found(path))?;
+        let loc = self
+            .resolve(&layout, at, path)
+            .ok_or_else(|| not_found(path))?;
         if let Some(fd) = self.reach.files.get(&loc) {
             return Ok(fd);
         }
         let raw = self.stat(&loc, path)?;
         if raw.attr.kind != Kind::File {
-            return Err(BaseError::WrongKind { path: path.to_vec() });
+            return Err(BaseError::WrongKind {
+                path: path.to_vec(),
+            });
         }
         let open = || {
             let (dir, name) = self.reach.parent(&loc)?;
@@ -154,7 +176,9 @@ impl Base {
             Ok((opened.ident == raw.ident).then(|| Arc::new(fd)))
         };
         let fd = open().map_err(|errno| walk_error(path, "open", errno))?;
-        let fd = fd.ok_or_else(|| BaseError::Changed { path: path.to_vec() })?;
+        let fd = fd.ok_or_else(|| BaseError::Changed {
+            path: path.to_vec(),
+        })?;
         self.reach.files.insert(&loc, fd.clone());
         Ok(fd)
     }
@@ -164,11 +188,18 @@ impl Base {
         let layout = self.layout.read();
         let (loc, raw) = self.must_stat(&layout, at, path)?;
         if raw.attr.kind != Kind::Symlink {
-            return Err(BaseError::WrongKind { path: path.to_vec() });
+            return Err(BaseError::WrongKind {
+                path: path.to_vec(),
+            });
         }
-        let (dir, name) = self.reach.parent(&loc).map_err(|e| walk_error(path, "open", e))?;
+        let (dir, name) = self
+            .reach
+            .parent(&loc)
+            .map_err(|e| walk_error(path, "open", e))?;
         let target = rustix::fs::readlinkat(&dir, name, Vec::new());
-        Ok(target.map_err(|errno| walk_error(path, "readlink", errno))?.into_bytes())
+        Ok(target
+            .map_err(|errno| walk_error(path, "readlink", errno))?
+            .into_bytes())
     }
 
     /// The value of the extended attribute `name`; `None`: there is none of that name.
@@ -235,7 +266,11 @@ impl Base {
         let listing = Arc::new(listing);
         if self.reach.exclusive || has_settled(&raw) {
             let at = if plain { holds_for } else { Some(at) };
-            let cached = CachedListing { at, dir: seen(&raw), listing: listing.clone() };
+            let cached = CachedListing {
+                at,
+                dir: seen(&raw),
+                listing: listing.clone(),
+            };
             let weight = listing.weight_bytes() + loc.path.len();
             self.listings.lock().insert(loc, cached, weight);
         }
@@ -312,13 +347,18 @@ impl Base {
         Ok((builder.finish(), plain))
     }
 
-    /// Drops cached listings: of the directories in `touched`, and at or below the paths in `moved`.
+    /// Drops cached listings: of the directories in `touched`, and at or below the paths in
+    /// `moved`.
     pub(super) fn drop_listings(&self, touched: &BTreeSet<Vec<u8>>, moved: &BTreeSet<Vec<u8>>) {
         self.listings.lock().retain(|loc, cached| {
             if cached.at.is_some() || loc.area != Area::Root || touched.contains(&loc.path) {
                 return false;
             }
-            let slashes = loc.path.iter().enumerate().filter(|&(_, &byte)| byte == b'/');
+            let slashes = loc
+                .path
+                .iter()
+                .enumerate()
+                .filter(|&(_, &byte)| byte == b'/');
             let mut prefixes = slashes.map(|(end, _)| &loc.path[..end]);
             !moved.contains(&loc.path) && !prefixes.any(|prefix| moved.contains(prefix))
         });

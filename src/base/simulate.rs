@@ -63,7 +63,10 @@ impl Simulation {
     /// Takes the object at `path` away, with everything below it.
     fn take(&mut self, path: &[u8]) -> Node {
         let origin = self.origin(path);
-        let gone = Node { own: Some(Origin::Absent), children: BTreeMap::new() };
+        let gone = Node {
+            own: Some(Origin::Absent),
+            children: BTreeMap::new(),
+        };
         let mut node = std::mem::replace(self.node(path), gone);
         node.own = Some(origin);
         node
@@ -88,19 +91,28 @@ impl Simulation {
 
     /// A parked object is put at `path`. What was never parked counts as staged.
     pub(super) fn unpark(&mut self, slot: u32, path: &[u8]) {
-        let staged = || Node { own: Some(Origin::Staged), children: BTreeMap::new() };
+        let staged = || Node {
+            own: Some(Origin::Staged),
+            children: BTreeMap::new(),
+        };
         *self.node(path) = self.parked.remove(&slot).unwrap_or_else(staged);
     }
 
     /// A staged object is put at `path`.
     pub(super) fn place(&mut self, path: &[u8]) {
-        *self.node(path) = Node { own: Some(Origin::Staged), children: BTreeMap::new() };
+        *self.node(path) = Node {
+            own: Some(Origin::Staged),
+            children: BTreeMap::new(),
+        };
     }
 
     /// The file at `from` gets a second name.
     pub(super) fn link(&mut self, from: &[u8], to: &[u8]) {
         let own = Some(self.origin(from));
-        *self.node(to) = Node { own, children: BTreeMap::new() };
+        *self.node(to) = Node {
+            own,
+            children: BTreeMap::new(),
+        };
     }
 }
 
@@ -108,7 +120,12 @@ impl Simulation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operand<'a> {
     /// An object whose attributes change, be it only the ctime.
-    Object { path: &'a [u8], ino: Option<u64>, xattrs: bool, leaves: bool },
+    Object {
+        path: &'a [u8],
+        ino: Option<u64>,
+        xattrs: bool,
+        leaves: bool,
+    },
     /// A place where nothing is.
     Vacant { path: &'a [u8] },
     /// A directory whose entries change.
@@ -117,14 +134,21 @@ pub(super) enum Operand<'a> {
 
 /// The operands of a step, at its moment.
 pub(super) fn operands(step: &Step) -> SmallVec<[Operand<'_>; 4]> {
-    let object = |path, ino, leaves| {
-        Operand::Object { path, ino: Some(ino), xattrs: false, leaves }
+    let object = |path, ino, leaves| Operand::Object {
+        path,
+        ino: Some(ino),
+        xattrs: false,
+        leaves,
     };
-    let entries = |path| Operand::Entries { dir: split(path).map_or(&[][..], |(dir, _)| dir) };
+    let entries = |path| Operand::Entries {
+        dir: split(path).map_or(&[][..], |(dir, _)| dir),
+    };
     match step {
         Step::Evict { path, ino, .. }
         | Step::Park { path, ino, .. }
-        | Step::Exchange { path, ino_old: ino, .. } => {
+        | Step::Exchange {
+            path, ino_old: ino, ..
+        } => {
             smallvec![object(path, *ino, true), entries(path)]
         }
         Step::Unpark { path, .. } | Step::Place { path, .. } => {
@@ -139,13 +163,27 @@ pub(super) fn operands(step: &Step) -> SmallVec<[Operand<'_>; 4]> {
             ]
         }
         Step::Link { from, to, ino, .. } => {
-            smallvec![object(from, *ino, false), Operand::Vacant { path: to }, entries(to)]
+            smallvec![
+                object(from, *ino, false),
+                Operand::Vacant { path: to },
+                entries(to)
+            ]
         }
         Step::SetAttr { path, ino, .. } => {
-            smallvec![Operand::Object { path, ino: Some(*ino), xattrs: true, leaves: false }]
+            smallvec![Operand::Object {
+                path,
+                ino: Some(*ino),
+                xattrs: true,
+                leaves: false
+            }]
         }
         Step::Times { path, .. } => {
-            smallvec![Operand::Object { path, ino: None, xattrs: false, leaves: false }]
+            smallvec![Operand::Object {
+                path,
+                ino: None,
+                xattrs: false,
+                leaves: false
+            }]
         }
     }
 }
@@ -180,7 +218,10 @@ mod tests {
         assert_eq!(sim.origin(b"e/f/x"), base("d/x"));
         assert_eq!(sim.origin(b"d/x"), Origin::Absent);
         sim.rename(b"e/f/x", b"y");
-        assert_eq!((sim.origin(b"y"), sim.origin(b"e/f/x")), (base("d/x"), Origin::Absent));
+        assert_eq!(
+            (sim.origin(b"y"), sim.origin(b"e/f/x")),
+            (base("d/x"), Origin::Absent)
+        );
         sim.park(b"e", 1);
         sim.place(b"e");
         sim.unpark(1, b"e/back");

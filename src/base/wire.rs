@@ -3,6 +3,7 @@
 //! No framing and no checksum of its own: plans carry a crc, records are framed by the journal. The
 //! reader never panics and never allocates more than its input is long.
 
+use crate::sys::inode::Xattrs;
 use crate::tree::{Attr, Kind, Time};
 
 use super::Ident;
@@ -91,7 +92,11 @@ impl<'a> Reader<'a> {
 
     /// Whether everything was taken.
     pub(super) fn finish(self) -> Result<(), Damaged> {
-        if self.pos == self.buf.len() { Ok(()) } else { self.damaged() }
+        if self.pos == self.buf.len() {
+            Ok(())
+        } else {
+            self.damaged()
+        }
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], Damaged> {
@@ -108,11 +113,15 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn u32(&mut self) -> Result<u32, Damaged> {
-        Ok(u32::from_le_bytes(self.take(4)?.try_into().expect("4 bytes were taken")))
+        Ok(u32::from_le_bytes(
+            self.take(4)?.try_into().expect("4 bytes were taken"),
+        ))
     }
 
     pub(super) fn u64(&mut self) -> Result<u64, Damaged> {
-        Ok(u64::from_le_bytes(self.take(8)?.try_into().expect("8 bytes were taken")))
+        Ok(u64::from_le_bytes(
+            self.take(8)?.try_into().expect("8 bytes were taken"),
+        ))
     }
 
     pub(super) fn bytes(&mut self) -> Result<Vec<u8>, Damaged> {
@@ -121,7 +130,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn time(&mut self) -> Result<Time, Damaged> {
-        Ok(Time { sec: self.u64()? as i64, nsec: self.u32()? })
+        Ok(Time {
+            sec: self.u64()? as i64,
+            nsec: self.u32()?,
+        })
     }
 
     pub(super) fn option<T>(
@@ -141,7 +153,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn ident(&mut self) -> Result<Ident, Damaged> {
-        Ok(Ident { ino: self.u64()?, btime: self.option(Reader::time)? })
+        Ok(Ident {
+            ino: self.u64()?,
+            btime: self.option(Reader::time)?,
+        })
     }
 
     pub(super) fn attr(&mut self) -> Result<Attr, Damaged> {
@@ -160,7 +175,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn pairs(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Damaged> {
+    pub(super) fn pairs(&mut self) -> Result<Xattrs, Damaged> {
         let count = self.u32()?;
         let mut pairs = Vec::new();
         for _ in 0..count {

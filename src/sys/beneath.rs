@@ -1,8 +1,8 @@
 //! Opening paths below a directory descriptor, and never anywhere else.
 //!
 //! Owns the `openat2(2)` flags that confine the daemon: no symbolic link, `..`, magic link or mount
-//! leads out of the directory that a descriptor names. Paths are relative, bytes, and of any length:
-//! one beyond PATH_MAX is opened in pieces, each below the piece before.
+//! leads out of the directory that a descriptor names. Paths are relative, bytes, and of any
+//! length: one beyond PATH_MAX is opened in pieces, each below the piece before.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -33,14 +33,19 @@ fn open_piece(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd
     Err(last)
 }
 
-/// Opens `path` below `root` with `flags` (`O_CLOEXEC` and `O_NOFOLLOW` are added; never `O_CREAT`).
+/// Opens `path` below `root` with `flags` (`O_CLOEXEC` and `O_NOFOLLOW` are added; never
+/// `O_CREAT`).
 ///
-/// An empty path opens `root` itself anew. ELOOP: a component is a symbolic link; EXDEV: a component
-/// is a mount point.
+/// An empty path opens `root` itself anew. ELOOP: a component is a symbolic link; EXDEV: a
+/// component is a mount point.
 pub fn open_beneath(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let walk = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mut rest = if path.is_empty() { b".".as_slice() } else { path };
+    let mut rest = if path.is_empty() {
+        b".".as_slice()
+    } else {
+        path
+    };
     let mut held: Option<OwnedFd> = None;
     while rest.len() > PIECE_BYTES {
         let cut = match rest[..PIECE_BYTES].iter().rposition(|&byte| byte == b'/') {

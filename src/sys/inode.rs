@@ -6,7 +6,9 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Statx, StatxFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, Statx, StatxFlags, Timespec, Timestamps, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
 /// Names and values of extended attributes.
@@ -23,12 +25,22 @@ pub fn statx_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Statx, Errno> {
     if name.is_empty() {
         flags |= AtFlags::EMPTY_PATH;
     }
-    rustix::fs::statx(dir, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)
+    rustix::fs::statx(
+        dir,
+        name,
+        flags,
+        StatxFlags::BASIC_STATS | StatxFlags::BTIME,
+    )
 }
 
 /// Sets the permission bits. Symbolic links have none on Linux: EOPNOTSUPP.
 pub fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
-    rustix::fs::chmodat(CWD, proc_path(fd), Mode::from_raw_mode(mode), AtFlags::empty())
+    rustix::fs::chmodat(
+        CWD,
+        proc_path(fd),
+        Mode::from_raw_mode(mode),
+        AtFlags::empty(),
+    )
 }
 
 /// Sets owner and group; clears set-id bits and file capabilities of files.
@@ -39,8 +51,14 @@ pub fn set_owner(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Errno> {
 
 /// Sets access and modification time, each as seconds and nanoseconds.
 pub fn set_times(fd: BorrowedFd<'_>, atime: (i64, u32), mtime: (i64, u32)) -> Result<(), Errno> {
-    let spec = |(sec, nsec): (i64, u32)| Timespec { tv_sec: sec, tv_nsec: nsec.into() };
-    let times = Timestamps { last_access: spec(atime), last_modification: spec(mtime) };
+    let spec = |(sec, nsec): (i64, u32)| Timespec {
+        tv_sec: sec,
+        tv_nsec: nsec.into(),
+    };
+    let times = Timestamps {
+        last_access: spec(atime),
+        last_modification: spec(mtime),
+    };
     rustix::fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)
 }
 
@@ -76,7 +94,10 @@ pub fn list_xattrs(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
         }
     };
     let names = names[..len].split(|&byte| byte == 0);
-    Ok(names.filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+    Ok(names
+        .filter(|name| !name.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect())
 }
 
 /// All extended attributes, sorted by name. One that goes away while this runs is left out.

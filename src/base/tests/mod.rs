@@ -1,5 +1,5 @@
-//! Tests of the base on a real directory. They need root, a temporary directory on a filesystem with
-//! renameat2(2), hard links and extended attributes (ext4, xfs, btrfs), and /proc.
+//! Tests of the base on a real directory. They need root, a temporary directory on a filesystem
+//! with renameat2(2), hard links and extended attributes (ext4, xfs, btrfs), and /proc.
 
 mod confine;
 mod crash;
@@ -44,7 +44,11 @@ fn open_base(dir: &tempfile::TempDir, exclusive: bool) -> (Base, Arc<Mutex<Vec<I
         hash_key: [9; 16],
         exclusive,
         version: 0,
-        ids: IdConfig { used: vec![], cursor: 0, on_new_id },
+        ids: IdConfig {
+            used: vec![],
+            cursor: 0,
+            on_new_id,
+        },
     };
     (Base::open(config).unwrap(), new_ids)
 }
@@ -56,7 +60,10 @@ pub(super) fn os(path: &[u8]) -> &std::ffi::OsStr {
 
 /// Attributes for a staged object.
 pub(super) fn attrs(mode: u32) -> AttrSet {
-    let time = Time { sec: 1_000_000_000, nsec: 123_456_789 };
+    let time = Time {
+        sec: 1_000_000_000,
+        nsec: 123_456_789,
+    };
     AttrSet {
         mode,
         uid: 0,
@@ -88,14 +95,23 @@ impl World {
             }
         }
         let (base, new_ids) = open_base(&dir, true);
-        World { dir, base, new_ids, next_plan: 1, exclusive: true }
+        World {
+            dir,
+            base,
+            new_ids,
+            next_plan: 1,
+            exclusive: true,
+        }
     }
 
     /// The same base opened again with what a checkpoint holds, and no memory of half-done plans.
     pub(super) fn reopen(&mut self) {
         let (version, events, ids) = (self.base.version(), self.base.events(), self.base.ids());
         let (base, new_ids) = open_base(&self.dir, self.exclusive);
-        for record in events.into_iter().filter(|record| record.version <= version) {
+        for record in events
+            .into_iter()
+            .filter(|record| record.version <= version)
+        {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
             base.restore_event(EventRecord::decode(&bytes).unwrap());
@@ -115,7 +131,10 @@ impl World {
 
     pub(super) fn ino(&self, path: &[u8]) -> u64 {
         let found = self.found(self.base.version(), path);
-        found.unwrap_or_else(|| panic!("{} is there", path.escape_ascii())).ident.ino
+        found
+            .unwrap_or_else(|| panic!("{} is there", path.escape_ascii()))
+            .ident
+            .ino
     }
 
     /// The content of a file at a version; `None`: it is not there.
@@ -134,8 +153,10 @@ impl World {
 
     pub(super) fn names(&self, at: Version, dir: &[u8]) -> Vec<String> {
         let listing = self.base.list(at, dir).unwrap();
-        let mut names: Vec<String> =
-            listing.iter().map(|name| name.name.escape_ascii().to_string()).collect();
+        let mut names: Vec<String> = listing
+            .iter()
+            .map(|name| name.name.escape_ascii().to_string())
+            .collect();
         names.sort();
         names
     }
@@ -151,7 +172,11 @@ impl World {
         let mut staging = self.base.stage_begin(id).unwrap();
         let steps = make(self, &mut staging);
         staging.sync().unwrap();
-        let plan = Plan { id, keep_old, steps };
+        let plan = Plan {
+            id,
+            keep_old,
+            steps,
+        };
         self.base.check(&plan, &[]).unwrap();
         self.base.seal(plan).unwrap()
     }
@@ -206,7 +231,11 @@ impl World {
             xattrs.push((name, value));
         }
         xattrs.sort();
-        Seen { found, content, xattrs }
+        Seen {
+            found,
+            content,
+            xattrs,
+        }
     }
 }
 
@@ -228,17 +257,31 @@ pub(super) fn stage(staging: &mut Staging, number: u32, content: &str) -> u64 {
 }
 
 pub(super) fn evict(world: &World, path: &str, keep: u32) -> Step {
-    Step::Evict { path: path.into(), ino: world.ino(path.as_bytes()), keep }
+    Step::Evict {
+        path: path.into(),
+        ino: world.ino(path.as_bytes()),
+        keep,
+    }
 }
 
 pub(super) fn rename(world: &World, from: &str, to: &str) -> Step {
     let ino = world.ino(from.as_bytes());
-    Step::Move { from: from.into(), to: to.into(), ino, shown: None }
+    Step::Move {
+        from: from.into(),
+        to: to.into(),
+        ino,
+        shown: None,
+    }
 }
 
 pub(super) fn place(staging: &mut Staging, slot: u32, path: &str, content: &str) -> Step {
     let ino = stage(staging, slot, content);
-    Step::Place { slot, ino, path: path.into(), shown: None }
+    Step::Place {
+        slot,
+        ino,
+        path: path.into(),
+        shown: None,
+    }
 }
 
 pub(super) fn exchange(

@@ -13,7 +13,11 @@ fn check(
     world.publish(true, make);
     let expect = |content: &str| (!content.is_empty()).then(|| content.as_bytes().to_vec());
     for (path, content) in after {
-        assert_eq!(world.content(1, path.as_bytes()), expect(content), "{path} now");
+        assert_eq!(
+            world.content(1, path.as_bytes()),
+            expect(content),
+            "{path} now"
+        );
     }
     assert_eq!(world.see(0), before);
     world.reopen();
@@ -22,30 +26,48 @@ fn check(
     world.base.trim(None);
     while world.base.purge(1).unwrap() {}
     assert_eq!(world.see(1), now, "after the old version is gone");
-    let left = std::fs::read_dir(world.dir.path().join("old")).unwrap().count();
+    let left = std::fs::read_dir(world.dir.path().join("old"))
+        .unwrap()
+        .count();
     assert_eq!(left, 0, "everything old is deleted");
 }
 
 #[test]
 fn a_new_file_is_absent_before() {
-    check(&[("a", "1")], |_, s| vec![place(s, 1, "b", "2")], &[("a", "1"), ("b", "2")]);
+    check(
+        &[("a", "1")],
+        |_, s| vec![place(s, 1, "b", "2")],
+        &[("a", "1"), ("b", "2")],
+    );
 }
 
 #[test]
 fn a_replaced_file_is_the_old_one_before() {
-    check(&[("d/a", "1")], |w, s| vec![exchange(w, s, 1, "d/a", "2")], &[("d/a", "2")]);
+    check(
+        &[("d/a", "1")],
+        |w, s| vec![exchange(w, s, 1, "d/a", "2")],
+        &[("d/a", "2")],
+    );
 }
 
 #[test]
 fn a_removed_tree_is_whole_before() {
     let files = [("d/e/f", "1"), ("d/g", "2"), ("h", "3")];
-    check(&files, |w, _| vec![evict(w, "d", 1)], &[("d/e/f", ""), ("d/g", ""), ("h", "3")]);
+    check(
+        &files,
+        |w, _| vec![evict(w, "d", 1)],
+        &[("d/e/f", ""), ("d/g", ""), ("h", "3")],
+    );
 }
 
 #[test]
 fn a_renamed_directory_is_at_its_old_name_before() {
     let files = [("d/e/f", "1"), ("x/", "")];
-    check(&files, |w, _| vec![rename(w, "d", "x/y")], &[("d/e/f", ""), ("x/y/e/f", "1")]);
+    check(
+        &files,
+        |w, _| vec![rename(w, "d", "x/y")],
+        &[("d/e/f", ""), ("x/y/e/f", "1")],
+    );
 }
 
 #[test]
@@ -53,12 +75,30 @@ fn a_swap_by_parking() {
     let swap = |w: &World, _: &mut Staging| {
         let (a, b) = (w.ino(b"a"), w.ino(b"b"));
         vec![
-            Step::Park { path: b"a".into(), ino: a, slot: 1 },
-            Step::Move { from: b"b".into(), to: b"a".into(), ino: b, shown: None },
-            Step::Unpark { slot: 1, path: b"b".into(), ino: a, shown: None },
+            Step::Park {
+                path: b"a".into(),
+                ino: a,
+                slot: 1,
+            },
+            Step::Move {
+                from: b"b".into(),
+                to: b"a".into(),
+                ino: b,
+                shown: None,
+            },
+            Step::Unpark {
+                slot: 1,
+                path: b"b".into(),
+                ino: a,
+                shown: None,
+            },
         ]
     };
-    check(&[("a/x", "1"), ("b/y", "2")], swap, &[("a/y", "2"), ("b/x", "1"), ("a/x", "")]);
+    check(
+        &[("a/x", "1"), ("b/y", "2")],
+        swap,
+        &[("a/y", "2"), ("b/x", "1"), ("a/x", "")],
+    );
 }
 
 #[test]
@@ -74,17 +114,34 @@ fn a_chain_of_renames() {
 fn a_file_saved_from_a_removed_directory() {
     let files = [("d/keep", "1"), ("d/lose", "2"), ("e/", "")];
     let save = |w: &World, _: &mut Staging| vec![rename(w, "d/keep", "e/k"), evict(w, "d", 1)];
-    check(&files, save, &[("e/k", "1"), ("d/lose", ""), ("d/keep", "")]);
+    check(
+        &files,
+        save,
+        &[("e/k", "1"), ("d/lose", ""), ("d/keep", "")],
+    );
 }
 
 #[test]
 fn a_file_moved_into_a_new_directory_at_the_place_of_a_removed_one() {
     let files = [("d/x", "1"), ("f", "2")];
     let into = |w: &World, s: &mut Staging| {
-        let dir = s.dir(Slot { number: 1, path: b"d" }, &attrs(0o755)).unwrap();
+        let dir = s
+            .dir(
+                Slot {
+                    number: 1,
+                    path: b"d",
+                },
+                &attrs(0o755),
+            )
+            .unwrap();
         vec![
             evict(w, "d", 1),
-            Step::Place { slot: 1, ino: dir.0, path: b"d".into(), shown: None },
+            Step::Place {
+                slot: 1,
+                ino: dir.0,
+                path: b"d".into(),
+                shown: None,
+            },
             rename(w, "f", "d/x"),
             place(s, 2, "d/y", "3"),
         ]
@@ -99,11 +156,26 @@ fn a_directory_replaced_by_a_file_and_back() {
     world.publish(true, |w, s| vec![exchange(w, s, 1, "d", "file")]);
     let one = world.see(1);
     world.publish(true, |w, s| {
-        let dir = s.dir(Slot { number: 1, path: b"d" }, &attrs(0o700)).unwrap();
+        let dir = s
+            .dir(
+                Slot {
+                    number: 1,
+                    path: b"d",
+                },
+                &attrs(0o700),
+            )
+            .unwrap();
         let (path, ino_old) = (b"d".to_vec(), w.ino(b"d"));
         let ino_new = dir.0;
         vec![
-            Step::Exchange { slot: 1, ino_new, path, ino_old, keep: 1, shown: None },
+            Step::Exchange {
+                slot: 1,
+                ino_new,
+                path,
+                ino_old,
+                keep: 1,
+                shown: None,
+            },
             place(s, 2, "d/x", "2"),
         ]
     });
@@ -116,7 +188,13 @@ fn a_directory_replaced_by_a_file_and_back() {
 fn moves_nest_across_versions() {
     let mut world = World::new(&[("a/b/c", "1"), ("z/", "")]);
     let mut seen = vec![world.see(0)];
-    let moves = [("a/b", "z/b"), ("z", "y"), ("y/b/c", "c"), ("y", "a/y"), ("c", "a/y/b/c")];
+    let moves = [
+        ("a/b", "z/b"),
+        ("z", "y"),
+        ("y/b/c", "c"),
+        ("y", "a/y"),
+        ("c", "a/y/b/c"),
+    ];
     for (from, to) in moves {
         world.publish(true, |w, _| vec![rename(w, from, to)]);
         seen.push(world.see(world.base.version()));
@@ -127,7 +205,11 @@ fn moves_nest_across_versions() {
     world.base.trim(Some(3));
     assert!(world.base.events().iter().all(|record| record.version > 3));
     for version in 3..=5 {
-        assert_eq!(&world.see(version), &seen[version as usize], "version {version}");
+        assert_eq!(
+            &world.see(version),
+            &seen[version as usize],
+            "version {version}"
+        );
     }
 }
 
@@ -135,7 +217,13 @@ fn moves_nest_across_versions() {
 fn attributes_changed_in_place_are_the_old_ones_before() {
     let mut world = World::new(&[("d/a", "1")]);
     let path = world.root().join("d");
-    rustix::fs::setxattr(&path, "user.old", b"before", rustix::fs::XattrFlags::empty()).unwrap();
+    rustix::fs::setxattr(
+        &path,
+        "user.old",
+        b"before",
+        rustix::fs::XattrFlags::empty(),
+    )
+    .unwrap();
     let before = world.see(0);
     world.publish(true, |w, _| {
         let set = AttrSet {
@@ -144,11 +232,24 @@ fn attributes_changed_in_place_are_the_old_ones_before() {
             removed: vec![b"user.old".to_vec()],
             ..attrs(0o1711)
         };
-        let file = AttrSet { gid: 34, ..attrs(0o4755) };
+        let file = AttrSet {
+            gid: 34,
+            ..attrs(0o4755)
+        };
         let (dir_ino, file_ino) = (w.ino(b"d"), w.ino(b"d/a"));
         vec![
-            Step::SetAttr { path: b"d".into(), ino: dir_ino, set, shown: None },
-            Step::SetAttr { path: b"d/a".into(), ino: file_ino, set: file, shown: None },
+            Step::SetAttr {
+                path: b"d".into(),
+                ino: dir_ino,
+                set,
+                shown: None,
+            },
+            Step::SetAttr {
+                path: b"d/a".into(),
+                ino: file_ino,
+                set: file,
+                shown: None,
+            },
         ]
     });
     assert_eq!(world.see(0), before);
@@ -162,13 +263,19 @@ fn attributes_changed_in_place_are_the_old_ones_before() {
 #[test]
 fn nothing_is_kept_where_nobody_is_pinned() {
     let mut world = World::new(&[("d/e/a", "1"), ("b", "2")]);
-    let applied =
-        world.publish(false, |w, s| vec![evict(w, "d", 1), exchange(w, s, 2, "b", "3")]);
+    let applied = world.publish(false, |w, s| {
+        vec![evict(w, "d", 1), exchange(w, s, 2, "b", "3")]
+    });
     assert_eq!((applied.version, applied.events.len()), (1, 0));
     assert!(world.base.events().is_empty());
     assert_eq!(world.names(1, b""), ["b"]);
     while world.base.purge(1).unwrap() {}
-    assert_eq!(std::fs::read_dir(world.dir.path().join("old")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(world.dir.path().join("old"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -177,11 +284,18 @@ fn listings_come_in_hash_order_at_every_version() {
     let files: Vec<(&str, &str)> = files.iter().map(|(path, x)| (path.as_str(), *x)).collect();
     let mut world = World::new(&files);
     world.publish(true, |w, s| {
-        vec![evict(w, "d/7", 1), rename(w, "d/8", "d/new"), place(s, 2, "d/more", "x")]
+        vec![
+            evict(w, "d/7", 1),
+            rename(w, "d/8", "d/new"),
+            place(s, 2, "d/more", "x"),
+        ]
     });
     for at in [0, 1] {
         let listing = world.base.list(at, b"d").unwrap();
-        let keys: Vec<_> = listing.iter().map(|name| (name.hash, name.name.to_vec())).collect();
+        let keys: Vec<_> = listing
+            .iter()
+            .map(|name| (name.hash, name.name.to_vec()))
+            .collect();
         assert!(keys.is_sorted());
         assert_eq!(keys.len(), 200);
         let hash = |name: &[u8]| crate::tree::name_hash(&[9; 16], name);

@@ -1,0 +1,160 @@
+//! Publishing: what published objects go on showing of themselves.
+//!
+//! A file that was published keeps the id and the ctime that it had in its view, and a file that
+//! publishing only moved, linked or unlinked by one of its names keeps the ctime that it showed:
+//! git and others go by ctime to tell whether a file is unchanged, and so does a [`super::Stamp`].
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::AtFlags;
+
+use crate::tree::{Kind, Time};
+
+use super::event::{Area, Loc, OldName};
+use super::plan::{Before, Sealed, Shown, Step};
+use super::reach::stat_at;
+use super::{Base, BaseError, IdEntry, Ident, Layout};
+
+/// An object whose ctime a step moved although the file is the same as before.
+struct Untouched {
+    ident: Ident,
+    ctime: Time,
+    fd: Arc<OwnedFd>,
+}
+
+impl Base {
+    /// Records the ids and ctimes that objects keep, as the last thing, since every step before may
+    /// move a ctime.
+    pub(super) fn keep_identities(
+        &self,
+        layout: &mut Layout,
+        sealed: &Sealed,
+        befores: &HashMap<u64, &Before>,
+    ) -> Result<Vec<IdEntry>, BaseError> {
+        let mut ids = Vec::new();
+        let since = sealed.version;
+        let untouched = self.untouched(layout, sealed, befores)?;
+        for (index, step) in sealed.plan.steps.iter().enumerate() {
+            let Some((path, Shown { fid, ctime })) = identity(step) else {
+                continue;
+            };
+            let after = (sealed.version, 2 * index as u32 + 1);
+            let Some(loc) = layout.events.trace(after, path, |_| ()) else {
+                continue;
+            };
+            let raw = self.reach.stat(&loc, path)?;
+            let Ident { ino, btime } = raw.ident;
+            ids.retain(|entry: &IdEntry| entry.ino != ino);
+            ids.push(IdEntry {
+                ino,
+                btime,
+                fid,
+                ctime: Some((ctime, raw.attr.ctime)),
+                since,
+            });
+        }
+        ids.iter().for_each(|entry| self.ids.restore(*entry));
+        // After the others, which may have taken over the ids of these.
+        for Untouched { ident, ctime, fd } in untouched {
+            let Ident { ino, btime } = ident;
+            if ids.iter().any(|entry| entry.ino == ino) {
+                continue;
+            }
+            let raw = stat_at(&fd, b"").map_err(|errno| BaseError::io(b"<old>", "statx", errno))?;
+            let fid = self.ids.fid(sealed.version, ident)?;
+            let entry = IdEntry {
+                ino,
+                btime,
+                fid,
+                ctime: Some((ctime, raw.attr.ctime)),
+                since,
+            };
+            self.ids.restore(entry);
+            ids.push(entry);
+        }
+        Ok(ids)
+    }
+
+    /// Files that lost or gained a name and are otherwise what they were. Names that nobody needs
+    /// go for good at once, since that moves the ctime once more.
+    fn untouched(
+        &self,
+        layout: &mut Layout,
+        sealed: &Sealed,
+        befores: &HashMap<u64, &Before>,
+    ) -> Result<Vec<Untouched>, BaseError> {
+        let mut untouched = Vec::new();
+        for (index, step) in sealed.plan.steps.iter().enumerate() {
+            let (ino, loc) = match step {
+                Step::Link {
+                    to,
+                    ino,
+                    shown: None,
+                    ..
+                } => {
+                    let after = (sealed.version, 2 * index as u32 + 1);
+                    (*ino, layout.events.trace(after, to, |_| ()))
+                }
+                Step::Evict { ino, keep, .. }
+                | Step::Exchange {
+                    ino_old: ino, keep, ..
+                } => {
+                    let name = OldName {
+                        plan: sealed.plan.id,
+                        keep: *keep,
+                    };
+                    (
+                        *ino,
+                        Some(Loc {
+                            area: Area::Old,
+                            path: name.bytes(),
+                        }),
+                    )
+                }
+                _ => continue,
+            };
+            let (Some(before), Some(loc)) = (befores.get(&ino), loc) else {
+                continue;
+            };
+            let linked = matches!(step, Step::Link { .. });
+            if before.attr.kind == Kind::Dir || (before.attr.nlink < 2 && !linked) {
+                continue;
+            }
+            let fd = match self.reach.hold(&loc, &before.path) {
+                // A redo of a plan that came this far already.
+                Err(BaseError::NotFound { .. }) => continue,
+                other => other?,
+            };
+            if !sealed.plan.keep_old && loc.area == Area::Old {
+                rustix::fs::unlinkat(self.reach.area(Area::Old), &loc.path, AtFlags::empty())
+                    .map_err(|errno| BaseError::io(&before.path, "unlink the old", errno))?;
+            }
+            untouched.push(Untouched {
+                ident: before.ident,
+                ctime: before.attr.ctime,
+                fd,
+            });
+        }
+        Ok(untouched)
+    }
+}
+
+/// The path at which a step leaves an object, and the identity that the object keeps.
+fn identity(step: &Step) -> Option<(&[u8], Shown)> {
+    match step {
+        Step::Unpark { path, shown, .. }
+        | Step::Exchange { path, shown, .. }
+        | Step::Place { path, shown, .. }
+        | Step::Link {
+            to: path, shown, ..
+        }
+        | Step::Move {
+            to: path, shown, ..
+        }
+        | Step::SetAttr { path, shown, .. }
+        | Step::Times { path, shown, .. } => shown.map(|shown| (path.as_slice(), shown)),
+        Step::Evict { .. } | Step::Park { .. } => None,
+    }
+}
