@@ -12,7 +12,7 @@ use super::plan::Planned;
 use super::{BranchError, Record, State, What, Workspace, unchanged};
 use crate::base::{Applied, Sealed};
 use crate::store::{BlobId, Dead};
-use crate::tree::{BranchId, Content, View};
+use crate::tree::{BranchId, Content, Source, View};
 
 /// How often a plan is made while main goes on changing, before main is locked for it.
 const TRIES: usize = 3;
@@ -147,8 +147,12 @@ impl Workspace {
     /// Gives back what main alone referred to and the base has now.
     fn drop_published(&self, main: &State, view: &View, linked: &[u64]) {
         for (_, inode) in view.inodes() {
-            if let Content::File(extents) = &inode.content {
-                for extent in extents.iter() {
+            let Content::File(extents) = &inode.content else { continue };
+            for extent in extents.iter() {
+                // A linked blob is the base's file now: only its name in the store goes.
+                let is_linked =
+                    matches!(extent.source, Source::Blob { id, .. } if linked.contains(&id));
+                if !is_linked {
                     self.free(main, extent);
                 }
             }

@@ -191,12 +191,8 @@ impl Overlay {
             let node = node_of(*file);
             stale.names.extend(nodes.names(node));
         }
-        for dir in &changed.dirs {
-            if nodes.is_known(node_of(*dir)) {
-                stale.dirs.push(node_of(*dir));
-            }
-        }
         let is_known = |dir: &NodeId| dir.file() == FileId::ROOT || nodes.is_known(*dir);
+        stale.dirs.extend(changed.dirs.iter().map(|dir| node_of(*dir)).filter(is_known));
         stale.names.retain(|(dir, _)| is_known(dir));
         stale.names.sort();
         stale.names.dedup();
