@@ -191,9 +191,7 @@ impl Base {
                 version,
             });
         }
-        if !self.reach.exclusive {
-            self.reach.forget();
-        }
+        self.reach.forget();
         for before in &sealed.before {
             let raw = self.stat(&Loc::of_path(before.path.clone()), &before.path)?;
             let attr = self.shown_attr(layout, &raw);

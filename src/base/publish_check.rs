@@ -157,9 +157,7 @@ impl Base {
     /// are all that there are, sorted by path.
     pub fn check(&self, plan: &Plan, expect: &[Expect]) -> Result<(), Vec<Conflict>> {
         // What others changed a moment ago must be seen, so no directory is taken from the cache.
-        if !self.reach.exclusive {
-            self.reach.forget();
-        }
+        self.reach.forget();
         let layout = self.layout.read();
         let found = HashMap::new();
         let mut now = Now {

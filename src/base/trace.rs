@@ -18,6 +18,11 @@ impl Base {
         Ok(loc.filter(|loc| loc.area == Area::Root).map(|loc| loc.path))
     }
 
+    /// Forgets what is cached of where things are: somebody may have changed the base behind us.
+    pub fn distrust(&self) {
+        self.reach.forget();
+    }
+
     /// Whether a publish after version `at` changed a name at or below `path`.
     pub fn changed_since(&self, at: Version, path: &[u8]) -> bool {
         self.layout.read().events.happened_below(at, path)

@@ -13,7 +13,7 @@ use super::table::TrashNumbers;
 use super::{
     Branch, BranchError, BranchMeta, End, PathChange, Policy, Record, State, What, Workspace, clock,
 };
-use crate::tree::{BranchId, FileId, Name, View};
+use crate::tree::{BranchId, FileId, Kind, Name, View};
 
 /// Changes in one record of a merge: small enough for any journal segment.
 pub(super) const PART: usize = 200;
@@ -92,27 +92,57 @@ impl Workspace {
         Ok(changed(&parent, &state.fork_view, &state.view))
     }
 
-    /// Whether the base still has what `branch`, a child of main, would replace in it. Fails with
-    /// `BaseChanged`. For bases that others can change.
+    /// Whether the base still is what `branch`, a child of main, and main itself take it for where
+    /// they would change it. Fails with `BaseChanged`.
     pub fn check_base(&self, branch: &Arc<Branch>) -> Result<(), BranchError> {
-        let state = branch.state.read();
-        let version = self.base.version();
+        self.base.distrust();
         let mut paths = Vec::new();
-        for (_, was, is) in state.fork_view.diff_inodes(&state.view) {
-            let origin = is.or(was).and_then(|inode| inode.origin.clone());
-            let Some(origin) = origin.filter(|_| is.is_some_and(|i| !i.is_dir())) else { continue };
-            let now = match self.base.current_path(state.view.base_version, &origin.path)? {
-                Some(path) => self.base.lookup(version, &path)?,
-                None => continue,
-            };
-            if now.map(|found| found.stamp.0) != Some(origin.stamp) {
-                paths.push(origin.path.to_vec());
-            }
-        }
+        let main = self.main().state.read().view.clone();
+        self.changed_behind(&View::on(main.base_version), &main, &mut paths)?;
+        let (fork_view, view) = {
+            let state = branch.state.read();
+            (state.fork_view.clone(), state.view.clone())
+        };
+        self.changed_behind(&fork_view, &view, &mut paths)?;
+        paths.sort();
+        paths.dedup();
         match paths.is_empty() {
             true => Ok(()),
             false => Err(BranchError::BaseChanged { paths }),
         }
+    }
+
+    /// Adds the base paths that what changed from `old` to `new` replaces, and that are no longer
+    /// what they were when it did.
+    fn changed_behind(
+        &self,
+        old: &View,
+        new: &View,
+        paths: &mut Vec<Vec<u8>>,
+    ) -> Result<(), BranchError> {
+        let version = self.base.version();
+        let mut check = |path: &[u8], stamp: Option<u64>| -> Result<(), BranchError> {
+            // What a publish has replaced since is the merge's to judge.
+            let Some(now) = self.base.current_path(new.base_version, path)? else { return Ok(()) };
+            let found = self.base.lookup(version, &now)?;
+            let is_dir = found.is_some_and(|found| found.attr.kind == Kind::Dir);
+            if found.map(|found| found.stamp.0) != stamp && !(is_dir && stamp.is_some()) {
+                paths.push(now);
+            }
+            Ok(())
+        };
+        for (_, _, inode) in old.diff_inodes(new) {
+            if let Some(origin) = inode.and_then(|inode| inode.origin.as_ref()) {
+                check(&origin.path, Some(origin.stamp))?;
+            }
+        }
+        for (key, _, dentry) in old.diff_dentries(new) {
+            let dir = super::resolve::origin_of(new, old, key.dir);
+            if let (Some(dir), Some(dentry)) = (dir, dentry) {
+                check(&super::resolve::join(dir, &key.name), dentry.hides)?;
+            }
+        }
+        Ok(())
     }
 
     /// Commits a live branch into its parent and makes that durable.

@@ -100,7 +100,7 @@ impl Workspace {
             .into_iter()
             .filter(|branch| {
                 let ended = branch.state.read().ended;
-                ended.is_some_and(|e| now.sec.saturating_sub(e.time.sec) > keep)
+                ended.is_some_and(|e| now.sec.saturating_sub(e.time.sec) >= keep)
             })
             .collect();
         for branch in &old {

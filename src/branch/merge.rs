@@ -96,7 +96,7 @@ impl Merging<'_> {
             match is {
                 Some(is) if is.is_dir() => self.dir(file, was, is)?,
                 Some(is) => {
-                    if self.parent_changed(file, was, is)? {
+                    if self.parent_changed(file, was, is)? || self.name_changed(file, is)? {
                         self.conflict_at_file(file, is)?;
                     }
                     let inode = self.carry(is)?;
@@ -112,6 +112,28 @@ impl Merging<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the name that the branch still has of a file leads elsewhere in the parent now.
+    fn name_changed(&self, file: FileId, is: &Inode) -> Result<bool, BranchError> {
+        let key = self.workspace.key(is.parent, &is.name).to_key();
+        let origin = match (&is.origin, origin_of(self.child, self.fork, is.parent)) {
+            (_, Some(origin)) => Some(origin.to_vec()),
+            (Some(origin), None) => Some(split(&origin.path).0.to_vec()),
+            (None, None) => None,
+        };
+        let leads = |view: &View, origin: Option<&[u8]>| -> Result<bool, BranchError> {
+            let shown = self.workspace.shown(view, &key, origin)?;
+            Ok(shown.is_some_and(|shown| shown.file == file))
+        };
+        if !leads(self.fork, origin.as_deref())? || !leads(self.child, origin.as_deref())? {
+            return Ok(false);
+        }
+        let carried = match &origin {
+            Some(origin) => self.carried(origin)?,
+            None => self.published_dir(is.parent)?,
+        };
+        Ok(!leads(self.parent, carried.as_deref())?)
     }
 
     /// Whether the parent has changed a file since the fork. `inode` is any version of it that the

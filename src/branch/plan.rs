@@ -40,6 +40,16 @@ struct Entry<'a> {
     path: Vec<u8>,
 }
 
+/// A name that the base has of a file and the view leaves alone.
+struct Home {
+    /// The base path of the directory that it is in.
+    dir: Vec<u8>,
+    /// Where the view has that directory.
+    place: Vec<u8>,
+    /// Where the view has the name.
+    path: Vec<u8>,
+}
+
 struct Planner<'a> {
     workspace: &'a Workspace,
     view: &'a View,
@@ -58,6 +68,9 @@ struct Planner<'a> {
     placed: HashMap<FileId, (Vec<u8>, u64)>,
     /// How many names of the view lead to each file.
     names: HashMap<FileId, usize>,
+    /// Directories that the view has nothing of but whose entries are exchanged: by their path in
+    /// the view, with what they are.
+    disturbed: BTreeMap<Vec<u8>, Found>,
 }
 
 impl Workspace {
@@ -84,6 +97,7 @@ impl Workspace {
             emptied: HashSet::new(),
             placed: HashMap::new(),
             names: HashMap::new(),
+            disturbed: BTreeMap::new(),
         };
         let entries = planner.entries()?;
         planner.vacate(&entries)?;
@@ -224,7 +238,7 @@ impl<'a> Planner<'a> {
         let homes = self.homes(&found, &origin.path)?;
         let Some(home) = homes.into_iter().next() else { return Ok(None) };
         if is_whole_origin(inode, found.attr.size) {
-            return Ok(Some((home, found.ident.ino)));
+            return Ok(Some((home.path, found.ident.ino)));
         }
         // Its content is exchanged at its home first: see `in_place`.
         let file = found.fid;
@@ -233,7 +247,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The paths, in the view, of the names that the base has of a file and the view leaves alone.
-    fn homes(&self, found: &Found, known: &[u8]) -> Result<Vec<Vec<u8>>, BranchError> {
+    fn homes(&self, found: &Found, known: &[u8]) -> Result<Vec<Home>, BranchError> {
         let mut paths = vec![known.to_vec()];
         if found.attr.nlink > 1 {
             paths = self.workspace.base.paths_of(found.ident.ino)?;
@@ -244,8 +258,9 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let (dir, name) = split(&path);
-            if let Some(dir) = self.workspace.place_of_base_dir(self.view, dir)? {
-                homes.push(join(&dir, name));
+            if let Some(place) = self.workspace.place_of_base_dir(self.view, dir)? {
+                let (dir, path) = (dir.to_vec(), join(&place, name));
+                homes.push(Home { dir, place, path });
             }
         }
         Ok(homes)
@@ -264,7 +279,7 @@ impl<'a> Planner<'a> {
             let Some(found) = self.below(&origin.path)? else { continue };
             if is_whole_origin(inode, found.attr.size) {
                 if let Some(home) = self.homes(&found, &origin.path)?.into_iter().next() {
-                    self.placed.insert(file, (home, found.ident.ino));
+                    self.placed.insert(file, (home.path, found.ident.ino));
                 }
                 continue;
             }
@@ -285,7 +300,10 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         let homes = self.homes(found, known)?;
-        let mut homes = homes.into_iter();
+        for home in &homes {
+            self.disturb(home)?;
+        }
+        let mut homes = homes.into_iter().map(|home| home.path);
         let Some(first) = homes.next() else { return Ok(()) };
         let new = self.stage(file, inode, &first)?;
         let slot = self.next;
@@ -309,6 +327,16 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
+    /// A name in a directory is exchanged, which moves the directory's times.
+    fn disturb(&mut self, home: &Home) -> Result<(), BranchError> {
+        if let Some(dir) = self.below(&home.dir)?
+            && self.view.inode(dir.fid).is_none()
+        {
+            self.disturbed.insert(home.place.clone(), dir);
+        }
+        Ok(())
+    }
+
     /// Pass 4: attributes of what was not staged with them, directories after everything in them.
     fn attributes(&mut self) -> Result<(), BranchError> {
         let view = self.view;
@@ -324,6 +352,12 @@ impl<'a> Planner<'a> {
             if ino == origin.ino {
                 self.set_attr(file, inode, path, ino)?;
             }
+        }
+        for (path, found) in std::mem::take(&mut self.disturbed) {
+            let Found { fid, attr, .. } = found;
+            let shown = Some(Shown { fid, ctime: attr.ctime });
+            let (atime, mtime) = (attr.atime, attr.mtime);
+            self.steps.push(Step::Times { path, atime, mtime, shown });
         }
         for ((_, path), (file, inode)) in dirs {
             let ino = match (self.placed.get(&file), &inode.origin) {

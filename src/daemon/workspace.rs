@@ -116,6 +116,12 @@ fn build(
 ) -> Result<Arc<Vfs>, BuildError> {
     let exclusive = places.exclusive;
     let workspace = Arc::new(Workspace::open(places, options)?);
+    if workspace.options.publish == PublishMode::Sync
+        && let Err(error) = workspace.publish()
+    {
+        // What a commit was killed before is still main's; the reason is told at the next commit.
+        log::warn!("main is not published: {error}");
+    }
     let config = ctlfs::config(&workspace, &base, &store, &mountpoint);
     let vfs = Vfs::new(
         workspace,

@@ -44,6 +44,11 @@ impl Overlay {
         let key = self.key(dir.file(), name);
         let hides = match (state.view.dentry(key.by_ref()), &named.base) {
             (Some(dentry), _) => dentry.hides,
+            (None, Some((found, path))) if want_dir => {
+                // A directory's stamp says nothing of its names; whoever removes it has seen them.
+                let listing = self.workspace.base.list(state.view.base_version, path)?;
+                Some(if listing.is_empty() { found.stamp.0 } else { listing.fingerprint() })
+            }
             (None, Some((found, _))) => Some(found.stamp.0),
             (None, None) => {
                 let hidden = self.hidden(&mounted, &state, dir, key.by_ref())?;

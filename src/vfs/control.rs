@@ -57,13 +57,12 @@ impl Vfs {
     }
 
     /// Only a branch's owner and root control it.
-    pub(super) fn check_owner(&self, branch: &Branch, cred: &Cred) -> Result<(), BranchError> {
-        let state = branch.state.read();
-        let owner = state.meta.uid;
+    pub(super) fn check_owner(&self, branch: &Arc<Branch>, cred: &Cred) -> Result<(), BranchError> {
+        let (owner, _) = self.0.owner(branch);
         if cred.uid == 0 || cred.uid == owner {
             return Ok(());
         }
-        Err(BranchError::NotOwner { name: state.meta.name.clone(), owner })
+        Err(BranchError::NotOwner { name: branch.state.read().meta.name.clone(), owner })
     }
 
     /// A write to a reserved file.
@@ -190,7 +189,7 @@ impl Vfs {
             // From here on nobody caches names of the parent, and what is cached goes before the
             // commit, so the old state is not seen after the new one.
             inner.drop_stale(&inner.overlay.stale(&affected));
-            if parent.id == BranchId::MAIN && !inner.config.exclusive {
+            if parent.id == BranchId::MAIN {
                 workspace.check_base(branch)?;
             }
             let stale = inner.overlay.stale(&affected);
@@ -208,9 +207,18 @@ impl Vfs {
         for dead in &effects.dead {
             self.bury(dead, Asked::ByWrite);
         }
+        self.expire_at_once()?;
         let publishes = workspace.options.publish == PublishMode::Sync;
         if parent.id == BranchId::MAIN && publishes {
             self.publish()?;
+        }
+        Ok(())
+    }
+
+    /// With a trash of no time, what ended is gone.
+    fn expire_at_once(&self) -> Done {
+        if self.workspace().options.trash.is_zero() {
+            self.workspace().expire_old()?;
         }
         Ok(())
     }
@@ -221,7 +229,7 @@ impl Vfs {
         for dead in &effects.dead {
             self.bury(dead, asked);
         }
-        Ok(())
+        self.expire_at_once()
     }
 
     fn fork_child(&self, parent: &Arc<Branch>, name: &Name, cred: &Cred) -> Done<Arc<Branch>> {

@@ -8,7 +8,7 @@ use super::ops::{
 use crate::branch::now;
 use crate::ctlfs::Reserved;
 use crate::overlay::{
-    Allocate, AttrChange, Creation, ListItem, MAX_NAME_BYTES, RenameMode, Seek, Take, XattrMode,
+    Allocate, AttrChange, Creation, FsError, ListItem, MAX_NAME_BYTES, RenameMode, Seek, Take, XattrMode,
 };
 use crate::tree::{Attr, FileId, Kind, NodeId, Time};
 
@@ -51,6 +51,17 @@ impl Vfs {
         };
         let node = NodeAttr { node, attr, attr_ttl: ttl };
         Ok(Entry { node, entry_ttl: ttl, generation: 0 })
+    }
+
+    /// A refusal that needs more than an errno to be understood leaves its sentence in the branch.
+    fn explained<T>(&self, node: NodeId, done: Result<T, FsError>) -> OpResult<T> {
+        if let Err(FsError::Branch(error)) = &done
+            && let Ok(mounted) = self.0.overlay.mounted(node)
+        {
+            let told = (Errno::from(error).0, error.to_string());
+            mounted.branch.state.write().last_error = Some(told);
+        }
+        Ok(done?)
     }
 
     fn node_attr(&self, node: NodeId, attr: Attr) -> OpResult<NodeAttr> {
@@ -179,7 +190,7 @@ impl Ops for Vfs {
             rdev: if matches!(kind, Kind::Char | Kind::Block) { rdev } else { 0 },
             target: None,
         };
-        let made = self.0.overlay.create(parent, name, &creation)?;
+        let made = self.explained(parent, self.0.overlay.create(parent, name, &creation))?;
         self.entry(parent, made)
     }
 
@@ -208,7 +219,8 @@ impl Ops for Vfs {
                     rdev: 0,
                     target: None,
                 };
-                let made = self.0.overlay.create(parent, name, &creation)?;
+                let made = self.0.overlay.create(parent, name, &creation);
+                let made = self.explained(parent, made)?;
                 Ok(Outcome::Now(self.entry(parent, made)?))
             }
         }
@@ -248,7 +260,7 @@ impl Ops for Vfs {
             rdev: 0,
             target: Some(target),
         };
-        let made = self.0.overlay.create(parent, name, &creation)?;
+        let made = self.explained(parent, self.0.overlay.create(parent, name, &creation))?;
         self.entry(parent, made)
     }
 
@@ -320,7 +332,8 @@ impl Ops for Vfs {
                 vfs.control_write(&cred, node, file, &data).map(|()| data.len() as u32)
             });
         }
-        Ok(Outcome::Now(self.0.overlay.write(node, offset, data, kill_priv)?))
+        let written = self.0.overlay.write(node, offset, data, kill_priv);
+        Ok(Outcome::Now(self.explained(node, written)?))
     }
 
     fn fsync(&self, node: NodeId, _: bool) -> OpResult<Outcome<()>> {
@@ -520,7 +533,8 @@ impl Ops for Vfs {
             return Err(Errno(libc::EOPNOTSUPP));
         }
         let (from, to) = ((from, from_offset), (to, to_offset));
-        Ok(self.0.overlay.copy_range(from, to, len, cred.uid != 0)?)
+        let copied = self.0.overlay.copy_range(from, to, len, cred.uid != 0);
+        self.explained(to.0, copied)
     }
 
     fn unmounted(&self) {

@@ -23,6 +23,17 @@ impl Inner {
         branch.ok_or(Errno(libc::ESTALE))
     }
 
+    /// Who controls a branch: who forked it; of main, whoever owns its root.
+    pub(super) fn owner(&self, branch: &Arc<Branch>) -> (u32, u32) {
+        if branch.id == BranchId::MAIN
+            && let Ok(root) = self.overlay.getattr(self.overlay.root(branch))
+        {
+            return (root.uid, root.gid);
+        }
+        let state = branch.state.read();
+        (state.meta.uid, state.meta.gid)
+    }
+
     fn text(&self, branch: &Arc<Branch>, file: Reserved) -> OpResult<Vec<u8>> {
         let counters = || {
             let mut text = String::new();
@@ -55,10 +66,8 @@ impl Inner {
                 size
             }
         };
-        let (uid, gid, mut mode) = {
-            let state = branch.state.read();
-            (state.meta.uid, state.meta.gid, file.mode())
-        };
+        let (uid, gid) = self.owner(&branch);
+        let mut mode = file.mode();
         if !branch.is_live() {
             mode &= 0o555;
         }

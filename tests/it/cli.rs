@@ -45,6 +45,7 @@ fn list_and_status_speak_json() {
     let list = json(&ws, "list", &[]).to_string();
     assert!(list.contains("\"main/a\""), "{list}");
     let status = json(&ws, "status", &["a"]);
+    let status = &status["status"];
     assert_eq!(
         (&status["branch"], &status["state"]),
         (&"main/a".into(), &"open".into())
@@ -88,7 +89,7 @@ fn errors_are_told_with_a_hint_and_exit_non_zero() {
     ] {
         let done = branchfs(&ws, verb, args).fails();
         assert!(
-            done.err.starts_with("error:") || done.err.contains("error"),
+            done.err.starts_with("branchfs: ") && done.err.contains("\nhint: "),
             "{}",
             done.err
         );

@@ -67,6 +67,7 @@ fn a_branch_is_renamed_by_mv_and_keeps_what_it_has() {
         .ctl("rename third")
         .expect("rename by .ctl");
     assert_eq!(main.children(), ["after", "third"]);
+    drop(held);
     ws.remount();
     ws.main().child("after").check("file", b"mine");
 }

@@ -83,13 +83,17 @@ pub fn limited(program: impl AsRef<OsStr>) -> Command {
 pub fn finish(mut command: Command) -> Done {
     let mut out = tempfile::tempfile().expect("a temporary file");
     let mut err = tempfile::tempfile().expect("a temporary file");
-    let status = command
+    let started = command
         .stdin(Stdio::null())
         .stdout(out.try_clone().expect("dup"))
         .stderr(err.try_clone().expect("dup"))
-        .status()
-        .unwrap_or_else(|e| panic!("start {command:?}: {e}"));
-    let code = status.code().unwrap_or(128);
+        .status();
+    let code = match started {
+        Ok(status) => status.code().unwrap_or(128),
+        // Its directory went with a daemon that a test has killed.
+        Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => 128,
+        Err(e) => panic!("start {command:?}: {e}"),
+    };
     Done {
         code,
         out: text(&mut out),

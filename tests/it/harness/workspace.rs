@@ -180,7 +180,8 @@ impl Workspace {
 
     /// The base below the mount.
     pub fn below(&self) -> Tree {
-        Tree::at(format!("/proc/self/fd/{}/.", self.lower.as_raw_fd()))
+        let (pid, fd) = (std::process::id(), self.lower.as_raw_fd());
+        Tree::at(format!("/proc/{pid}/fd/{fd}/."))
     }
 
     /// The store, by a path that works while the base is covered.
