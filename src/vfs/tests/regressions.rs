@@ -1,8 +1,7 @@
 //! Sequences that once showed something wrong, each with what it was.
 
-use super::op::{Op::*, Range, Sel, Word};
+use super::op::{Op::*, Sel, Word};
 use super::run::run;
-use super::tree::Onto;
 
 fn check(ops: &[super::op::Op]) {
     for sync in [false, true] {
