@@ -58,6 +58,8 @@ struct Planner<'a> {
     expect: Vec<Expect>,
     linked: Vec<u64>,
     steps: Vec<Step>,
+    /// Pass 3: a file's exchange may be planned while pass 2 is, but its directory must be there.
+    exchanges: Vec<Step>,
     links: Vec<Step>,
     next: u32,
     /// Objects that were parked, by file: their slots and inodes.
@@ -91,6 +93,7 @@ impl Workspace {
             expect: Vec::new(),
             linked: Vec::new(),
             steps: Vec::new(),
+            exchanges: Vec::new(),
             links: Vec::new(),
             next: 0,
             parked: HashMap::new(),
@@ -103,8 +106,9 @@ impl Workspace {
         planner.vacate(&entries)?;
         planner.fill(&entries)?;
         planner.in_place()?;
+        let exchanges = std::mem::take(&mut planner.exchanges);
         let links = std::mem::take(&mut planner.links);
-        planner.steps.extend(links);
+        planner.steps.extend(exchanges.into_iter().chain(links));
         planner.attributes()?;
         let Planner { steps, expect, linked, .. } = planner;
         Ok(Planned { plan: Plan { id, keep_old, steps }, expect, linked })
@@ -310,7 +314,7 @@ impl<'a> Planner<'a> {
         let keep = self.number();
         let ino_old = found.ident.ino;
         let shown = Some(shown(file, inode));
-        self.steps.push(Step::Exchange {
+        self.exchanges.push(Step::Exchange {
             slot,
             ino_new: new.0,
             path: first.clone(),
@@ -320,8 +324,8 @@ impl<'a> Planner<'a> {
         });
         for other in homes {
             let keep = self.number();
-            self.steps.push(Step::Evict { path: other.clone(), ino: ino_old, keep });
-            self.steps.push(Step::Link { from: first.clone(), to: other, ino: new.0, shown });
+            self.exchanges.push(Step::Evict { path: other.clone(), ino: ino_old, keep });
+            self.exchanges.push(Step::Link { from: first.clone(), to: other, ino: new.0, shown });
         }
         self.placed.insert(file, (first, new.0));
         Ok(())
