@@ -130,6 +130,7 @@ impl Base {
             if !sealed.plan.keep_old && loc.area == Area::Old {
                 rustix::fs::unlinkat(self.reach.area(Area::Old), &loc.path, AtFlags::empty())
                     .map_err(|errno| BaseError::io(&before.path, "unlink the old", errno))?;
+                layout.events.unkept(before.ident);
             }
             untouched.push(Untouched {
                 ident: before.ident,

@@ -172,7 +172,8 @@ impl Base {
         };
         if raw.is_none_or(|raw| raw.attr.kind != Kind::Dir) {
             self.unlink(old, &doomed.name)?;
-            if let Some(ident) = doomed.link {
+            // A name that was not there any more does not count any more either.
+            if let Some(ident) = doomed.link.filter(|_| raw.is_some()) {
                 self.layout.write().events.unkept(ident);
             }
             return Ok(true);

@@ -58,6 +58,8 @@ struct Planner<'a> {
     expect: Vec<Expect>,
     linked: Vec<u64>,
     steps: Vec<Step>,
+    /// Pass 3: a file's exchange may be planned while pass 2 is, but its directory must be there.
+    exchanges: Vec<Step>,
     links: Vec<Step>,
     next: u32,
     /// Objects that were parked, by file: their slots and inodes.
@@ -91,6 +93,7 @@ impl Workspace {
             expect: Vec::new(),
             linked: Vec::new(),
             steps: Vec::new(),
+            exchanges: Vec::new(),
             links: Vec::new(),
             next: 0,
             parked: HashMap::new(),
@@ -103,8 +106,9 @@ impl Workspace {
         planner.vacate(&entries)?;
         planner.fill(&entries)?;
         planner.in_place()?;
+        let exchanges = std::mem::take(&mut planner.exchanges);
         let links = std::mem::take(&mut planner.links);
-        planner.steps.extend(links);
+        planner.steps.extend(exchanges.into_iter().chain(links));
         planner.attributes()?;
         let Planner { steps, expect, linked, .. } = planner;
         Ok(Planned { plan: Plan { id, keep_old, steps }, expect, linked })
@@ -156,12 +160,12 @@ impl<'a> Planner<'a> {
 
     /// Pass 1: empties the base paths that the view hides.
     fn vacate(&mut self, entries: &[Entry<'a>]) -> Result<(), BranchError> {
-        let mut hidden: Vec<(&Entry<'_>, &Vec<u8>, u64)> = entries
+        let mut hidden: Vec<(&Vec<u8>, u64)> = entries
             .iter()
-            .filter_map(|entry| Some((entry, entry.base.as_ref()?, entry.dentry.hides?)))
+            .filter_map(|entry| Some((entry.base.as_ref()?, entry.dentry.hides?)))
             .collect();
-        hidden.sort_by_key(|(_, path, _)| std::cmp::Reverse(depth(path)));
-        for (entry, path, hides) in hidden {
+        hidden.sort_by_key(|(path, _)| std::cmp::Reverse(depth(path)));
+        for (path, hides) in hidden {
             let found = self.below(path)?;
             let want = match found {
                 Some(found) if found.stamp.0 != hides && found.attr.kind == Kind::Dir => {
@@ -175,9 +179,7 @@ impl<'a> Planner<'a> {
             self.emptied.insert(path.clone());
             let parked = self.parked.get(&found.fid).map_or(0, Vec::len);
             let wanted = self.names.get(&found.fid).copied().unwrap_or(0);
-            let is_self = entry.dentry.file.map(|f| f.0) == Some(found.fid);
-            let keeps = parked < wanted && (is_self || self.keeps_inode(&found)?);
-            if keeps {
+            if parked < wanted && self.keeps_inode(&found)? {
                 let slot = self.number();
                 self.steps.push(Step::Park { path: path.clone(), ino, slot });
                 self.parked.entry(found.fid).or_default().push((slot, ino));
@@ -336,7 +338,7 @@ impl<'a> Planner<'a> {
         let keep = self.number();
         let ino_old = found.ident.ino;
         let shown = Some(shown(file, inode));
-        self.steps.push(Step::Exchange {
+        self.exchanges.push(Step::Exchange {
             slot,
             ino_new: new.0,
             path: first.clone(),
@@ -346,8 +348,8 @@ impl<'a> Planner<'a> {
         });
         for other in homes {
             let keep = self.number();
-            self.steps.push(Step::Evict { path: other.clone(), ino: ino_old, keep });
-            self.steps.push(Step::Link { from: first.clone(), to: other, ino: new.0, shown });
+            self.exchanges.push(Step::Evict { path: other.clone(), ino: ino_old, keep });
+            self.exchanges.push(Step::Link { from: first.clone(), to: other, ino: new.0, shown });
         }
         self.placed.insert(file, (first, new.0));
         Ok(())

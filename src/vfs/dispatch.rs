@@ -159,6 +159,9 @@ impl Ops for Vfs {
             kill_priv: cred.uid != 0,
         };
         let attr = self.0.overlay.setattr(node, &change)?;
+        if node.file() == FileId::ROOT && (set.uid.is_some() || set.gid.is_some()) {
+            self.0.drop_owner(node.incarnation());
+        }
         self.node_attr(node, attr)
     }
 

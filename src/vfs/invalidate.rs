@@ -78,6 +78,14 @@ impl Inner {
         }
     }
 
+    /// A branch's reserved directories may show another owner. Attributes alone never wait for a
+    /// request that is in flight.
+    pub(super) fn drop_owner(&self, incarnation: u32) {
+        for dir in [Reserved::Branches, Reserved::SelfDir] {
+            self.config.cache.inval_inode(dir.node(incarnation), false);
+        }
+    }
+
     /// A branch's `@branches` shows other names.
     pub(super) fn drop_listing(&self, parent: &Arc<crate::branch::Branch>) {
         let incarnation = self.overlay.root(parent).incarnation();

@@ -1,20 +1,30 @@
 //! Reserved files and directories as the kernel sees them: attributes, lookups, listings, reads.
 //!
-//! Their attributes hold for no time and their mtime always moves, so that a reader gets the text as
-//! it is when it looks. The text that a look gave the size of is kept for the reads that follow.
+//! The attributes of the files hold for no time and their mtime always moves, so that a reader gets
+//! the text as it is when it looks. The text that a look gave the size of is kept for the reads that
+//! follow.
+//!
+//! `@branches` and `@self` are believed until they are invalidated: every path into a branch leads
+//! through the first, so it must not cost a request. Whatever adds or takes away a name in
+//! `@branches` other than by the kernel's own mkdir, rmdir and rename invalidates it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Inner;
-use super::ops::{DirItem, Entry, Errno, Lookup, NodeAttr, OpResult, Sink};
+use super::ops::{DirItem, Entry, Errno, FOREVER, Lookup, NodeAttr, OpResult, Sink};
 use crate::branch::{Branch, now};
 use crate::ctlfs::{Reserved, Texts};
 use crate::tree::{Attr, BranchId, FileId, Kind, NodeId};
 
 /// Texts kept for readers; beyond it all are dropped and made anew.
 const MOST_TEXTS: usize = 256;
+
+/// Whether what the kernel knows of it stays right until it is told otherwise.
+fn is_lasting(file: Reserved) -> bool {
+    matches!(file, Reserved::Branches | Reserved::SelfDir)
+}
 
 impl Inner {
     /// The branch that a reserved node belongs to.
@@ -86,12 +96,14 @@ impl Inner {
             mtime: time,
             ctime: time,
         };
-        Ok(NodeAttr { node, attr, attr_ttl: Duration::ZERO })
+        let attr_ttl = if is_lasting(file) { FOREVER } else { Duration::ZERO };
+        Ok(NodeAttr { node, attr, attr_ttl })
     }
 
     pub(super) fn reserved_entry(&self, node: NodeId, file: Reserved) -> OpResult<Entry> {
         let node = self.reserved_attr(node, file)?;
-        Ok(Entry { node, entry_ttl: super::SHARED_TTL, generation: 0 })
+        let entry_ttl = if is_lasting(file) { FOREVER } else { super::SHARED_TTL };
+        Ok(Entry { node, entry_ttl, generation: 0 })
     }
 
     /// The root of a branch, as an entry of `@branches` or the trash; counts a lookup.

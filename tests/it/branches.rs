@@ -1,5 +1,6 @@
 //! Fork and isolation: what DESIGN says of them, a sentence a test.
 
+use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use crate::harness::mapping::map_shared;
@@ -239,4 +240,55 @@ fn a_file_keeps_the_low_half_of_its_inode_number_across_fork_copy_up_rename_and_
     );
     ws.remount();
     assert_eq!(low(&ws.main(), "dir/moved"), id);
+}
+
+/// How many requests of all kinds the daemon has answered, from `@self/metrics`.
+fn requests(ws: &Workspace) -> u64 {
+    let metrics = ws.main().about("metrics");
+    let counts = metrics
+        .lines()
+        .filter(|line| line.starts_with("branchfs_request_seconds_count"));
+    let counts = counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+    counts.sum()
+}
+
+#[test]
+fn a_path_that_leads_into_a_branch_costs_no_request_once_it_is_known() {
+    let ws = Workspace::with_base(small_base);
+    let branch = ws.fork("b");
+    let look = || {
+        for _ in 0..100 {
+            fs::metadata(branch.root().join("dir/sub/file")).expect("stat");
+        }
+    };
+    look();
+    let before = requests(&ws);
+    look();
+    let asked = requests(&ws) - before;
+    assert!(asked < 20, "{asked} requests for 100 times stat(2)");
+}
+
+#[test]
+fn the_list_of_branches_is_right_however_it_changes() {
+    let ws = Workspace::with_base(small_base);
+    let main = ws.main();
+    let check = |expect: &[&str]| {
+        let mut names = main.children();
+        names.sort();
+        assert_eq!(names, expect);
+    };
+    check(&[]);
+    let a = main.fork("a");
+    check(&["a"]);
+    main.ctl("fork b").expect("fork");
+    check(&["a", "b"]);
+    main.child("b").ctl("rename c").expect("rename");
+    check(&["a", "c"]);
+    main.child("c").abort();
+    check(&["a"]);
+    main.ctl("restore c as d").expect("restore");
+    check(&["a", "d"]);
+    a.write("file", b"a");
+    a.commit();
+    check(&[]);
 }

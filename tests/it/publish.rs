@@ -1,6 +1,7 @@
 //! Publishing: main's changes move into the base, and nowhere else.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
 
@@ -117,4 +118,59 @@ fn the_base_is_an_ordinary_directory_with_the_winner_in_it_after_umount() {
     fs::write(base.path("file"), b"edited without branchfs").expect("an ordinary file");
     ws.mount();
     ws.main().check("file", b"edited without branchfs");
+}
+
+#[test]
+fn a_file_that_loses_a_name_by_a_publish_has_one_name_less() {
+    let ws = Workspace::with_base(|base| {
+        base.write("a", b"x");
+        base.link("a", "b");
+        base.link("a", "c");
+    });
+    let main = ws.main();
+    main.unlink("c");
+    main.ctl("publish").expect("publish");
+    ws.remount();
+    for name in ["a", "b"] {
+        assert_eq!(ws.main().stat(name).nlink(), 2, "{name}");
+        assert_eq!(ws.below().stat(name).nlink(), 2, "{name} in the base");
+    }
+    ws.main().unlink("b");
+    ws.main().ctl("publish").expect("publish");
+    ws.main().names("");
+    assert_eq!(ws.main().stat("a").nlink(), 1);
+}
+
+#[test]
+fn a_linked_file_that_changes_in_a_moved_directory_is_published_at_all_its_names() {
+    let ws = Workspace::with_base(|base| {
+        base.mkdir("dir");
+        base.write("dir/file", b"old");
+        base.link("dir/file", "top");
+    });
+    let branch = ws.fork("b");
+    branch.rename("dir", "moved");
+    branch.write("top", b"new");
+    branch.link("top", "third");
+    branch.commit();
+    for name in ["moved/file", "top", "third"] {
+        ws.below().check(name, b"new");
+        assert_eq!(ws.below().stat(name).nlink(), 3, "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_away_and_back_and_changed_is_published_with_its_content() {
+    let ws = Workspace::with_base(|base| {
+        base.write("a", b"old");
+        base.link("a", "b");
+    });
+    let main = ws.main();
+    main.rename("a", "x");
+    main.rename("x", "a");
+    main.write("a", b"new content");
+    main.ctl("publish").expect("publish");
+    ws.below().check("a", b"new content");
+    ws.below().check("b", b"new content");
+    assert_eq!(ws.below().stat("b").nlink(), 2);
 }
