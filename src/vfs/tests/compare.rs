@@ -238,7 +238,6 @@ impl World {
                 // A name that a branch still sees is kept in the store.
                 let kept = self.model.all.len() > 1 || !self.open.is_empty();
                 let (nlink, model) = (meta.nlink(), u64::from(links[&file]));
-                if std::env::var("DBG").is_ok() { eprintln!("{:?} nlink {nlink} {model}", entry.path()); }
                 if nlink < model || (nlink > model && !kept) {
                     return Err(at(format!("{} links, not {}", meta.nlink(), links[&file])));
                 }
