@@ -55,6 +55,11 @@ pub fn apply(old: &Tree, new: &Tree, diff: &[PathChange]) -> Checked {
         };
         shown.insert(change.path.clone(), (*file, true));
         listed.insert(*file);
+        // Where another directory took the place of one, all that is in it did.
+        if matches!(change.kind, PathChangeKind::Modified | PathChangeKind::Type) {
+            let inner = after.iter().filter(|(path, _)| below(path, &change.path));
+            shown.extend(inner.map(|(path, file)| (path.clone(), (*file, true))));
+        }
     }
     for (path, file) in &after {
         let name = path.escape_ascii();

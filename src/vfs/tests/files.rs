@@ -50,6 +50,7 @@ impl World {
     }
 
     fn create(&mut self, b: Bid, dir: Fid, name: &[u8], file: File) -> Checked {
+        self.note("create", b, (dir, name));
         let at = self.dir(b, dir)?;
         let (vfs, node) = (self.vfs(), self.kernel.node(at));
         let mode = file.mode | file.kind.to_mode();
@@ -69,6 +70,7 @@ impl World {
     }
 
     fn remove(&mut self, b: Bid, dir: Fid, name: &[u8], want_dir: bool) -> Checked {
+        self.note("remove", b, (dir, name));
         let at = self.dir(b, dir)?;
         self.find(b, dir, name)?;
         let (vfs, node) = (self.vfs(), self.kernel.node(at));
@@ -106,6 +108,8 @@ impl World {
     }
 
     fn rename(&mut self, b: Bid, from: (Fid, &[u8]), to: (Fid, &[u8]), onto: Onto) -> Checked {
+        self.note("rename", b, from);
+        self.note("    to", b, to);
         self.find(b, from.0, from.1)?;
         let (at, to_at) = (self.dir(b, from.0)?, self.dir(b, to.0)?);
         let vfs = self.vfs();
@@ -131,6 +135,8 @@ impl World {
     }
 
     fn link(&mut self, b: Bid, named: &Named, dir: Fid, name: &[u8]) -> Checked {
+        self.note("link", b, (named.dir, &named.name));
+        self.note("  to", b, (dir, name));
         let from = self.find(b, named.dir, &named.name)?;
         let at = self.dir(b, dir)?;
         let vfs = self.vfs();
@@ -154,6 +160,7 @@ impl World {
         act: impl FnOnce(&crate::vfs::Vfs, crate::tree::NodeId) -> OpResult<T>,
         model: impl FnOnce(&mut File) -> Result<(), i32>,
     ) -> Checked {
+        self.note("change", b, (named.dir, &named.name));
         let dentry = self.find(b, named.dir, &named.name)?;
         let got = act(&self.vfs(), self.kernel.node(dentry));
         let mut changed = self.model.get(b).tree.get(named.file).clone();
@@ -178,6 +185,8 @@ impl World {
     }
 
     fn copy(&mut self, from: (Bid, &Named, u64), to: (Bid, &Named, u64), len: u64) -> Checked {
+        self.note("copy", from.0, (from.1.dir, &from.1.name));
+        self.note("  to", to.0, (to.1.dir, &to.1.name));
         let source = self.find(from.0, from.1.dir, &from.1.name)?;
         let target = self.find(to.0, to.1.dir, &to.1.name)?;
         let kinds = [from, to].map(|(b, n, _)| self.model.get(b).tree.get(n.file).kind);

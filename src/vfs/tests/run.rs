@@ -16,16 +16,15 @@ const WHOLE: Listing = Listing { chunk: 7, plus: false };
 /// Runs all of `ops` in a fresh world. The error says which operation showed something wrong.
 pub fn run(ops: &[Op], sync: bool, every: bool) -> Checked {
     let mut world = World::new(sync);
-    let mut done = Vec::new();
     for (at, op) in ops.iter().enumerate() {
         let step = world.step(*op).and_then(|()| match every {
             true => world.compare_all(WHOLE),
             false => Ok(()),
         });
         if let Err(error) = step {
-            return Err(format!("step {at}, {op:?}: {error}"));
+            let log = world.log.join("\n  ");
+            return Err(format!("step {at}, {op:?}: {error}\n  {log}"));
         }
-        done.push(op);
     }
     world.compare_all(WHOLE).map_err(|e| format!("at the end: {e}"))?;
     world.step(Op::Remount { clean: true, sync }).map_err(|e| format!("at the last remount: {e}"))
@@ -33,6 +32,7 @@ pub fn run(ops: &[Op], sync: bool, every: bool) -> Checked {
 
 impl World {
     fn step(&mut self, op: Op) -> Checked {
+        self.log.push(format!("{op:?}"));
         if self.run_name_op(op)? || self.run_data_op(op)? || self.run_open_op(op)? {
             return Ok(());
         }
@@ -239,6 +239,7 @@ impl World {
     fn commit(&mut self, b: Sel) -> Checked {
         let b = self.branch(b);
         let Some(parent) = self.model.get(b).parent else { return Ok(()) };
+        self.note("commit", b, (super::tree::ROOT, b""));
         let (fork, child) = (self.model.get(b).fork.clone(), self.model.get(b).tree.clone());
         let before = self.model.get(parent).tree.clone();
         let merge = Merge { fork: &fork, child: &child, parent: &before };

@@ -43,6 +43,8 @@ pub struct World {
     pub open: BTreeMap<NodeId, Opened>,
     pub ids: BTreeMap<Fid, FileId>,
     pub named: BTreeMap<FileId, Fid>,
+    /// What was done, for the message of a failure.
+    pub log: Vec<String>,
 }
 
 fn open_dir(path: &Path) -> std::os::fd::OwnedFd {
@@ -67,6 +69,7 @@ impl World {
             open: BTreeMap::new(),
             ids: BTreeMap::new(),
             named: BTreeMap::new(),
+            log: Vec::new(),
         };
         let tree = world.imported();
         let main = Branch {
@@ -176,6 +179,14 @@ impl World {
         }
         path.push(at.name.clone());
         path
+    }
+
+    /// Notes what is about to be done to a name.
+    pub fn note(&mut self, what: &str, b: Bid, (dir, name): (Fid, &[u8])) {
+        let mut path = self.root_path(b);
+        path.extend(self.model.get(b).tree.path_of_dir(dir).unwrap_or_default());
+        path.push(name.to_vec());
+        self.log.push(format!("{what} {}", show(&path)));
     }
 
     /// The dentry of a directory of a branch.
