@@ -184,8 +184,34 @@ impl<'a> Planner<'a> {
                 self.steps.push(Step::Park { path: path.clone(), ino, slot });
                 self.parked.entry(found.fid).or_default().push((slot, ino));
             } else {
+                if found.attr.kind == Kind::Dir {
+                    self.evict_links_below(path)?;
+                }
                 let keep = self.number();
                 self.steps.push(Step::Evict { path: path.clone(), ino, keep });
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts the further names of hard-linked files in a directory that goes as a whole, each by
+    /// itself: what is kept by itself does not count as a link of the file any more.
+    fn evict_links_below(&mut self, dir: &[u8]) -> Result<(), BranchError> {
+        let listing = self.workspace.base.list(self.view.base_version, dir)?;
+        for name in listing.iter() {
+            let path = join(dir, name.name);
+            if self.emptied.contains(&path) {
+                continue;
+            }
+            if name.kind == Kind::Dir {
+                self.evict_links_below(&path)?;
+                continue;
+            }
+            let Some(found) = self.below(&path)? else { continue };
+            if found.attr.nlink > 1 {
+                let keep = self.number();
+                self.steps.push(Step::Evict { path: path.clone(), ino: found.ident.ino, keep });
+                self.emptied.insert(path);
             }
         }
         Ok(())

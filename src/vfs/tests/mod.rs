@@ -14,6 +14,7 @@ mod diff;
 mod files;
 mod kernel;
 mod op;
+mod regressions;
 mod run;
 mod tree;
 mod world;
