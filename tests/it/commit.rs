@@ -376,3 +376,24 @@ fn directories_that_a_commit_moves_are_reached_at_their_new_places() {
     let (above, below) = (snapshot::of(main.root()), snapshot::of(ws.below().root()));
     snapshot::assert_same(&above, &below, "main and the base");
 }
+
+#[test]
+fn a_branch_forked_before_a_publish_commits_what_it_made_of_the_published_files() {
+    let ws = Workspace::with_base(small_base);
+    let main = ws.main();
+    main.write("file", b"mains own");
+    main.write("new", b"new in main");
+    main.mkdir("made");
+    let branch = main.fork("b");
+    branch.append("file", b" and the branchs");
+    branch.append("new", b" and the branchs");
+    branch.write("made/inside", b"x");
+    main.ctl("publish").expect("publish");
+    branch.commit();
+    main.check("file", b"mains own and the branchs");
+    main.check("new", b"new in main and the branchs");
+    main.check("made/inside", b"x");
+    ws.below().check("file", b"mains own and the branchs");
+    ws.below().check("new", b"new in main and the branchs");
+    ws.below().check("made/inside", b"x");
+}
