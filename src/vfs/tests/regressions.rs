@@ -2,6 +2,7 @@
 
 use super::op::{Op::*, Sel, Word};
 use super::run::run;
+use super::tree::Onto;
 
 fn check(ops: &[super::op::Op]) {
     for sync in [false, true] {
@@ -22,5 +23,19 @@ fn a_link_made_beside_removed_ones_counts_once() {
         RemoveTree { b: Sel(0), dir: Sel(10923) },
         Link { b: Sel(0), file: Sel(24584), dir: Sel(0), name: Word(0) },
         Publish,
+    ]);
+}
+
+#[test]
+fn a_directory_that_the_parent_filled_is_not_removed_by_a_commit() {
+    check(&[
+        Create { b: Sel(0), dir: Sel(37450), name: Word(0), mode: 0 },
+        Rename { b: Sel(0), file: Sel(0), dir: Sel(18725), name: Word(2), onto: Onto::Replace },
+        Fork { b: Sel(0), name: Word(1) },
+        Publish,
+        Rmdir { b: Sel(32768), dir: Sel(10982) },
+        Link { b: Sel(0), file: Sel(39179), dir: Sel(23055), name: Word(2) },
+        Fork { b: Sel(18849), name: Word(8) },
+        Commit { b: Sel(30221) },
     ]);
 }

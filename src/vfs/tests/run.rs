@@ -246,6 +246,7 @@ impl World {
         let (merged, verdict) = merge.run();
         let refusal = self.model.refusal(b);
         let got = self.write_reserved(b, Reserved::Commit, b"1")?;
+        self.log.push(format!("answers {got:?}, the model {refusal:?} {verdict:?}"));
         match (refusal, verdict, &got) {
             (Some(errno), _, _) => {
                 agree(&got, &Err::<(), _>(errno))?;
