@@ -99,7 +99,7 @@ impl Merging<'_> {
                     if self.parent_changed(file, was, is)? || self.name_changed(file, is)? {
                         self.conflict_at_file(file, is)?;
                     }
-                    let inode = self.carry(is)?;
+                    let inode = self.carry(file, is)?;
                     self.changes.push(Change::Inode { file, inode });
                 }
                 None => {
@@ -188,14 +188,33 @@ impl Merging<'_> {
         Ok(found.filter(|found| found.fid == file && found.attr.kind == inode.attr.kind))
     }
 
+    /// The object that a publish since the fork has made of a file.
+    fn published_origin(
+        &self,
+        file: FileId,
+        inode: &Inode,
+    ) -> Result<Option<Arc<Origin>>, BranchError> {
+        if self.fork.inode(file).is_none() {
+            return Ok(None);
+        }
+        let Some(path) = self.workspace.path_of_file(self.fork, file)? else { return Ok(None) };
+        Ok(self.published(file, inode)?.map(|found| Arc::new(origin_at(path, &found))))
+    }
+
     /// The inode as it goes into the parent: with its origin and base extents where they are now.
-    fn carry(&self, inode: &Arc<Inode>) -> Result<Arc<Inode>, BranchError> {
+    fn carry(&self, file: FileId, inode: &Arc<Inode>) -> Result<Arc<Inode>, BranchError> {
         if self.child.base_version == self.parent.base_version {
             return Ok(inode.clone());
         }
         let mut carried = (**inode).clone();
         if let Some(origin) = &inode.origin {
             carried.origin = self.carry_origin(origin)?;
+        }
+        if carried.origin.is_none() {
+            carried.origin = self.published_origin(file, inode)?;
+        }
+        if let (crate::tree::Xattrs::OfOrigin, Some(origin)) = (&inode.xattrs, &inode.origin) {
+            carried.xattrs = self.xattrs_then(origin)?;
         }
         if let Content::File(extents) = &inode.content {
             let mut failed = None;
@@ -217,12 +236,19 @@ impl Merging<'_> {
     fn carry_origin(&self, origin: &Arc<Origin>) -> Result<Option<Arc<Origin>>, BranchError> {
         let Some(path) = self.carried(&origin.path)? else { return Ok(None) };
         let Some(found) = self.workspace.below(self.parent, &path)? else { return Ok(None) };
-        Ok(Some(Arc::new(Origin {
-            path: path.into(),
-            ino: found.ident.ino,
-            btime: found.ident.btime,
-            stamp: found.stamp.0,
-        })))
+        Ok(Some(Arc::new(origin_at(path, &found))))
+    }
+
+    /// The extended attributes that an object of the base had for the branch.
+    fn xattrs_then(&self, origin: &Origin) -> Result<crate::tree::Xattrs, BranchError> {
+        let (base, version) = (&self.workspace.base, self.child.base_version);
+        let mut own = std::collections::BTreeMap::new();
+        for name in base.list_xattrs(version, &origin.path)? {
+            if let Some(value) = base.get_xattr(version, &origin.path, &name)? {
+                own.insert(name.into(), value.into());
+            }
+        }
+        Ok(crate::tree::Xattrs::Own(Arc::new(own)))
     }
 
     fn carry_source(&self, extent: &Extent) -> Result<Source, BranchError> {
@@ -259,7 +285,7 @@ impl Merging<'_> {
             self.changes.push(Change::Inode { file, inode: is.clone() });
             return Ok(());
         };
-        let mut inode = (*self.carry(is)?).clone();
+        let mut inode = (*self.carry(file, is)?).clone();
         let now = match (self.parent.inode(file), &inode.origin) {
             (Some(now), _) => Some((now.attr, Some(now))),
             (None, Some(origin)) => {
@@ -458,6 +484,15 @@ impl Merging<'_> {
                 Ok(self.workspace.place_of_base_dir(self.child, &origin.path)?.is_some())
             }
         }
+    }
+}
+
+fn origin_at(path: Vec<u8>, found: &Found) -> Origin {
+    Origin {
+        path: path.into(),
+        ino: found.ident.ino,
+        btime: found.ident.btime,
+        stamp: found.stamp.0,
     }
 }
 

@@ -160,12 +160,12 @@ impl<'a> Planner<'a> {
 
     /// Pass 1: empties the base paths that the view hides.
     fn vacate(&mut self, entries: &[Entry<'a>]) -> Result<(), BranchError> {
-        let mut hidden: Vec<(&Entry<'_>, &Vec<u8>, u64)> = entries
+        let mut hidden: Vec<(&Vec<u8>, u64)> = entries
             .iter()
-            .filter_map(|entry| Some((entry, entry.base.as_ref()?, entry.dentry.hides?)))
+            .filter_map(|entry| Some((entry.base.as_ref()?, entry.dentry.hides?)))
             .collect();
-        hidden.sort_by_key(|(_, path, _)| std::cmp::Reverse(depth(path)));
-        for (entry, path, hides) in hidden {
+        hidden.sort_by_key(|(path, _)| std::cmp::Reverse(depth(path)));
+        for (path, hides) in hidden {
             let found = self.below(path)?;
             let want = match found {
                 Some(found) if found.stamp.0 != hides && found.attr.kind == Kind::Dir => {
@@ -179,15 +179,39 @@ impl<'a> Planner<'a> {
             self.emptied.insert(path.clone());
             let parked = self.parked.get(&found.fid).map_or(0, Vec::len);
             let wanted = self.names.get(&found.fid).copied().unwrap_or(0);
-            let is_self = entry.dentry.file.map(|f| f.0) == Some(found.fid);
-            let keeps = parked < wanted && (is_self || self.keeps_inode(&found)?);
-            if keeps {
+            if parked < wanted && self.keeps_inode(&found)? {
                 let slot = self.number();
                 self.steps.push(Step::Park { path: path.clone(), ino, slot });
                 self.parked.entry(found.fid).or_default().push((slot, ino));
             } else {
+                if found.attr.kind == Kind::Dir {
+                    self.evict_links_below(path)?;
+                }
                 let keep = self.number();
                 self.steps.push(Step::Evict { path: path.clone(), ino, keep });
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts the further names of hard-linked files in a directory that goes as a whole, each by
+    /// itself: what is kept by itself does not count as a link of the file any more.
+    fn evict_links_below(&mut self, dir: &[u8]) -> Result<(), BranchError> {
+        let listing = self.workspace.base.list(self.view.base_version, dir)?;
+        for name in listing.iter() {
+            let path = join(dir, name.name);
+            if self.emptied.contains(&path) {
+                continue;
+            }
+            if name.kind == Kind::Dir {
+                self.evict_links_below(&path)?;
+                continue;
+            }
+            let Some(found) = self.below(&path)? else { continue };
+            if found.attr.nlink > 1 {
+                let keep = self.number();
+                self.steps.push(Step::Evict { path: path.clone(), ino: found.ident.ino, keep });
+                self.emptied.insert(path);
             }
         }
         Ok(())

@@ -138,6 +138,17 @@ impl Nodes {
         }
     }
 
+    /// A node, where it is in the table, has just this name now.
+    pub fn rename_to(&mut self, node: NodeId, dir: NodeId, name: &[u8]) {
+        let old = self.names(node);
+        self.add_name(node, dir, name);
+        for (old_dir, old_name) in old {
+            if old_dir != dir || *old_name != *name {
+                self.remove_name(node, old_dir, &old_name);
+            }
+        }
+    }
+
     /// Makes a known node an orphan. Returns whether it is one now.
     pub fn make_orphan(&mut self, node: NodeId, orphan: Orphan) -> bool {
         match self.nodes.get_mut(&node) {

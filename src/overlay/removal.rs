@@ -178,6 +178,13 @@ impl Overlay {
             let node = NodeId::new(state.incarnation_of(file), file);
             self.keep_node(&mounted, state, node);
         }
+        // Directories stay the nodes that they are, wherever the commit moves them.
+        for dir in changed.dirs.iter().filter(|dir| **dir != FileId::ROOT) {
+            let Some(inode) = next.inode(*dir) else { continue };
+            let node = NodeId::new(state.incarnation_of(*dir), *dir);
+            let parent = NodeId::new(state.incarnation_of(inode.parent), inode.parent);
+            mounted.nodes.lock().rename_to(node, parent, &inode.name);
+        }
         if dir_removed {
             let known = mounted.nodes.lock().known(state.meta.incarnation);
             for node in known {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::harness::{Tree, Workspace, assert_errno, read_rest, snapshot};
@@ -351,4 +352,48 @@ fn an_unchanged_branch_commits_and_changes_nothing() {
     let before = snapshot::of(ws.main().root());
     ws.fork("b").commit();
     snapshot::assert_same(&before, &snapshot::of(ws.main().root()), "main");
+}
+
+#[test]
+fn directories_that_a_commit_moves_are_reached_at_their_new_places() {
+    let ws = Workspace::with_base(|base| {
+        for name in ["a", "b", "c"] {
+            base.mkdir(name);
+            base.write(format!("{name}/file"), name.as_bytes());
+        }
+    });
+    let main = ws.main();
+    // The kernel knows all of them in main.
+    snapshot::of(main.root());
+    let branch = main.fork("b");
+    let (a, b) = (branch.path("a"), branch.path("b"));
+    renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).expect("exchange");
+    branch.rename("c", "a/c");
+    branch.commit();
+    main.check("a/file", b"b");
+    main.check("b/file", b"a");
+    main.check("a/c/file", b"c");
+    let (above, below) = (snapshot::of(main.root()), snapshot::of(ws.below().root()));
+    snapshot::assert_same(&above, &below, "main and the base");
+}
+
+#[test]
+fn a_branch_forked_before_a_publish_commits_what_it_made_of_the_published_files() {
+    let ws = Workspace::with_base(small_base);
+    let main = ws.main();
+    main.write("file", b"mains own");
+    main.write("new", b"new in main");
+    main.mkdir("made");
+    let branch = main.fork("b");
+    branch.append("file", b" and the branchs");
+    branch.append("new", b" and the branchs");
+    branch.write("made/inside", b"x");
+    main.ctl("publish").expect("publish");
+    branch.commit();
+    main.check("file", b"mains own and the branchs");
+    main.check("new", b"new in main and the branchs");
+    main.check("made/inside", b"x");
+    ws.below().check("file", b"mains own and the branchs");
+    ws.below().check("new", b"new in main and the branchs");
+    ws.below().check("made/inside", b"x");
 }

@@ -158,3 +158,19 @@ fn a_linked_file_that_changes_in_a_moved_directory_is_published_at_all_its_names
         assert_eq!(ws.below().stat(name).nlink(), 3, "{name}");
     }
 }
+
+#[test]
+fn a_file_that_was_moved_away_and_back_and_changed_is_published_with_its_content() {
+    let ws = Workspace::with_base(|base| {
+        base.write("a", b"old");
+        base.link("a", "b");
+    });
+    let main = ws.main();
+    main.rename("a", "x");
+    main.rename("x", "a");
+    main.write("a", b"new content");
+    main.ctl("publish").expect("publish");
+    ws.below().check("a", b"new content");
+    ws.below().check("b", b"new content");
+    assert_eq!(ws.below().stat("b").nlink(), 2);
+}

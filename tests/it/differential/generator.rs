@@ -267,7 +267,7 @@ impl Generator {
                 new: self.path(),
             },
             16 | 17 => {
-                let targets = [&b"a"[..], b"../b", b"c", b"/nonexistent", b"b/a", b"e"];
+                let targets = [&b"a"[..], b"../b", b"c", b"/nonexistent/file", b"b/a", b"e"];
                 let target = self.random.pick(&targets).to_vec();
                 Op::Symlink {
                     target,

@@ -1,0 +1,73 @@
+//! Whether a diff says everything: applied to the old tree it has to make the new one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::compare::paths;
+use super::tree::{Fid, Tree};
+use super::world::Checked;
+use crate::branch::{PathChange, PathChangeKind};
+
+fn below(path: &[u8], dir: &[u8]) -> bool {
+    path == dir || (path.starts_with(dir) && path.get(dir.len()) == Some(&b'/'))
+}
+
+/// Applies `diff` to `old`; what it brings has the content that it has in `new`.
+pub fn apply(old: &Tree, new: &Tree, diff: &[PathChange]) -> Checked {
+    // Each path with the tree whose version of the file it shows.
+    let mut shown: BTreeMap<Vec<u8>, (Fid, bool)> =
+        paths(old).into_iter().map(|(path, file)| (path, (file, false))).collect();
+    let after = paths(new);
+    let mut moved = Vec::new();
+    for change in diff {
+        let source = match &change.kind {
+            PathChangeKind::Renamed { from } => from,
+            PathChangeKind::Deleted => &change.path,
+            _ => continue,
+        };
+        if !paths(old).contains_key(source) {
+            return Err(format!("{} was not there", source.escape_ascii()));
+        }
+        if let PathChangeKind::Renamed { from } = &change.kind {
+            for (path, file) in paths(old).into_iter().filter(|(path, _)| below(path, from)) {
+                moved.push(([&change.path, &path[from.len()..]].concat(), file));
+            }
+        }
+        shown.retain(|path, _| !below(path, source));
+    }
+    let replaced = |path: &[u8]| diff.iter().find(|change| change.path == path).map(|c| &c.kind);
+    shown.retain(|path, _| {
+        let hides = |c: &PathChange| {
+            c.is_dir && below(path, &c.path) && matches!(c.kind, PathChangeKind::Modified)
+                || below(path, &c.path) && matches!(c.kind, PathChangeKind::Type)
+        };
+        !diff.iter().any(hides)
+    });
+    for (path, file) in moved {
+        if replaced(&path) != Some(&PathChangeKind::Deleted) {
+            shown.insert(path, (file, false));
+        }
+    }
+    // A file whose content changed is listed under one of its names.
+    let mut listed = BTreeSet::new();
+    for change in diff.iter().filter(|c| c.kind != PathChangeKind::Deleted) {
+        let Some(file) = after.get(&change.path) else {
+            return Err(format!("{} is not there", change.path.escape_ascii()));
+        };
+        shown.insert(change.path.clone(), (*file, true));
+        listed.insert(*file);
+    }
+    for (path, file) in &after {
+        let name = path.escape_ascii();
+        let Some((was, is_new)) = shown.remove(path) else {
+            return Err(format!("{name} is new and not listed"));
+        };
+        let same = is_new || listed.contains(file) || new.get(*file).same_but_for_times(old.get(was));
+        if !same {
+            return Err(format!("{name} changed and is not listed"));
+        }
+    }
+    match shown.keys().next() {
+        Some(path) => Err(format!("{} is gone and not listed", path.escape_ascii())),
+        None => Ok(()),
+    }
+}
