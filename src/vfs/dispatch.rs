@@ -1,5 +1,7 @@
 //! Each operation of the kernel, sent to where it belongs: a reserved file or a file of a branch.
 
+use std::sync::atomic::Ordering;
+
 use super::Vfs;
 use super::reserved::Look;
 use super::ops::{
@@ -326,7 +328,7 @@ impl Ops for Vfs {
         offset: u64,
         data: &[u8],
         kill_priv: bool,
-        _from_cache: bool,
+        from_cache: bool,
     ) -> OpResult<Outcome<u32>> {
         if let Some(file) = Reserved::of(node.file()) {
             if !file.is_writable() {
@@ -337,7 +339,10 @@ impl Ops for Vfs {
                 vfs.control_write(&cred, node, file, &data).map(|()| data.len() as u32)
             });
         }
+        let [come, done] = &self.0.cache_writes;
+        come.fetch_add(u64::from(from_cache), Ordering::AcqRel);
         let written = self.0.overlay.write(node, offset, data, kill_priv);
+        done.fetch_add(u64::from(from_cache), Ordering::AcqRel);
         Ok(Outcome::Now(self.explained(node, written)?))
     }
 
