@@ -142,11 +142,19 @@ impl<O: Ops> Filesystem for Adapter<O> {
         });
     }
 
-    fn getattr(&self, req: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        // The kernel names a handle where read(2) asks, and none for stat(2) or a permission check.
+        handle: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
         let cred = cred(req);
+        let reads = handle.is_some();
         send_attr(
             reply,
-            self.call(Op::Getattr, |ops| ops.getattr(&cred, node(ino))),
+            self.call(Op::Getattr, |ops| ops.getattr(&cred, node(ino), reads)),
         );
     }
 

@@ -1,6 +1,7 @@
 //! Each operation of the kernel, sent to where it belongs: a reserved file or a file of a branch.
 
 use super::Vfs;
+use super::reserved::Look;
 use super::ops::{
     Cred, DirItem, Entry, Errno, FsStat, Lookup, NodeAttr, OpResult, Ops, Outcome, SetAttr,
     SetTime, Sink,
@@ -131,9 +132,10 @@ impl Ops for Vfs {
         }
     }
 
-    fn getattr(&self, _: &Cred, node: NodeId) -> OpResult<NodeAttr> {
+    fn getattr(&self, _: &Cred, node: NodeId, reads: bool) -> OpResult<NodeAttr> {
         if let Some(file) = Reserved::of(node.file()) {
-            return self.0.reserved_attr(node, file);
+            let look = if reads { Look::Read } else { Look::Stat };
+            return self.0.reserved_attr(node, file, look);
         }
         let attr = self.0.overlay.getattr(node)?;
         self.node_attr(node, attr)
@@ -144,7 +146,7 @@ impl Ops for Vfs {
             // `echo > .ctl` cuts the file to nothing first, and touch(1) sets its times.
             let harmless = set.mode.is_none() && set.uid.is_none() && set.gid.is_none();
             return match harmless && file.kind() == Kind::File {
-                true => self.0.reserved_attr(node, file),
+                true => self.0.reserved_attr(node, file, Look::Change),
                 false => Err(REFUSED),
             };
         }
@@ -392,7 +394,7 @@ impl Ops for Vfs {
         if Reserved::of(node.file()).is_some() {
             return self.plus_by_lookup(cred, node, from, sink);
         }
-        let own = self.getattr(cred, node)?;
+        let own = self.getattr(cred, node, false)?;
         let own = Entry { node: own, entry_ttl: own.attr_ttl, generation: 0 };
         if !self.dots(node, from, &mut |item| sink(item, &own))? {
             return Ok(());
@@ -513,7 +515,7 @@ impl Ops for Vfs {
             _ => return Err(Errno(libc::EINVAL)),
         };
         if let Some(file) = Reserved::of(node.file()) {
-            let size = self.0.reserved_attr(node, file)?.attr.size;
+            let size = self.0.reserved_attr(node, file, Look::Read)?.attr.size;
             return match (offset < size, what) {
                 (false, _) => Err(Errno(libc::ENXIO)),
                 (true, Seek::Data) => Ok(offset),
@@ -558,7 +560,7 @@ impl Vfs {
         from: u64,
         sink: &mut dyn FnMut(&DirItem<'_>, &Entry) -> Sink,
     ) -> OpResult<()> {
-        let own = self.getattr(cred, node)?;
+        let own = self.getattr(cred, node, false)?;
         let own = Entry { node: own, entry_ttl: own.attr_ttl, generation: 0 };
         self.readdir(cred, node, from, &mut |item| {
             if item.name == b"." || item.name == b".." {

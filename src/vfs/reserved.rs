@@ -21,6 +21,31 @@ use crate::tree::{Attr, BranchId, FileId, Kind, NodeId};
 /// Texts kept for readers; beyond it all are dropped and made anew.
 const MOST_TEXTS: usize = 256;
 
+/// Why somebody looks at a reserved file's attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// To find it: the kernel asks again for whatever needs its length.
+    Find,
+    /// stat(2), or the check of permissions before an open.
+    Stat,
+    /// After its length or times were set, as `echo >` does before it writes.
+    Change,
+    /// To read it.
+    Read,
+}
+
+impl Look {
+    /// Whether the length has to be that of the text as it is now. The previews list every change of
+    /// a branch, and a commit or an abort, which opens them to write, must not wait for that.
+    fn is_exact(self, file: Reserved) -> bool {
+        match self {
+            Look::Find | Look::Change => false,
+            Look::Stat => !matches!(file, Reserved::Commit | Reserved::Abort),
+            Look::Read => true,
+        }
+    }
+}
+
 /// Whether what the kernel knows of it stays right until it is told otherwise.
 fn is_lasting(file: Reserved) -> bool {
     matches!(file, Reserved::Branches | Reserved::SelfDir)
@@ -60,11 +85,20 @@ impl Inner {
         texts.render(branch, file).map_err(Errno::from)
     }
 
-    /// The attributes of a reserved file or directory, as it is now.
-    pub(super) fn reserved_attr(&self, node: NodeId, file: Reserved) -> OpResult<NodeAttr> {
+    /// The attributes of a reserved file or directory, as it is now. Where the length need not be
+    /// exact it is that of the last text, so that whoever reads that one does not see its end early.
+    pub(super) fn reserved_attr(
+        &self,
+        node: NodeId,
+        file: Reserved,
+        look: Look,
+    ) -> OpResult<NodeAttr> {
         let branch = self.branch_of(node)?;
         let size = match file.kind() {
             Kind::Dir => 0,
+            _ if !look.is_exact(file) => {
+                self.texts.lock().get(&node).map_or(0, |text| text.len() as u64)
+            }
             _ => {
                 let text = Arc::new(self.text(&branch, file)?);
                 let size = text.len() as u64;
@@ -101,7 +135,7 @@ impl Inner {
     }
 
     pub(super) fn reserved_entry(&self, node: NodeId, file: Reserved) -> OpResult<Entry> {
-        let node = self.reserved_attr(node, file)?;
+        let node = self.reserved_attr(node, file, Look::Find)?;
         let entry_ttl = if is_lasting(file) { FOREVER } else { super::SHARED_TTL };
         Ok(Entry { node, entry_ttl, generation: 0 })
     }

@@ -143,7 +143,7 @@ impl Ops for Memory {
         tree.reap(node);
     }
 
-    fn getattr(&self, _: &Cred, node: NodeId) -> OpResult<NodeAttr> {
+    fn getattr(&self, _: &Cred, node: NodeId, _: bool) -> OpResult<NodeAttr> {
         Ok(NodeAttr {
             node,
             attr: self.lock().get(node)?.attr,
