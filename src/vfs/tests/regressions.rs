@@ -55,3 +55,14 @@ fn a_diff_lists_every_name_that_a_file_lost() {
         },
     ]);
 }
+
+#[test]
+fn a_file_is_found_by_the_name_that_it_still_has() {
+    check(&[
+        Unlink { b: Sel(0), file: Sel(10083) },
+        Fork { b: Sel(0), name: Word(0) },
+        Publish,
+        Symlink { b: Sel(32768), dir: Sel(0), name: Word(4), target: Word(0) },
+        SetXattr { b: Sel(32768), file: Sel(5461), name: Word(0), len: 0, flags: 0 },
+    ]);
+}
