@@ -94,7 +94,10 @@ impl Workspace {
 
     /// Whether the base still is what `branch`, a child of main, and main itself take it for where
     /// they would change it. Fails with `BaseChanged`.
+    ///
+    /// A branch that could not be committed anyway is refused for that, as [`Workspace::commit`] would.
     pub fn check_base(&self, branch: &Arc<Branch>) -> Result<(), BranchError> {
+        refuse(&self.main().state.read(), &branch.state.read())?;
         self.base.distrust();
         let mut paths = Vec::new();
         let main = self.main().state.read().view.clone();
@@ -120,11 +123,11 @@ impl Workspace {
         new: &View,
         paths: &mut Vec<Vec<u8>>,
     ) -> Result<(), BranchError> {
-        let version = self.base.version();
         let mut check = |path: &[u8], stamp: Option<u64>| -> Result<(), BranchError> {
             // What a publish has replaced since is the merge's to judge.
             let Some(now) = self.base.current_path(new.base_version, path)? else { return Ok(()) };
-            let found = self.base.lookup(version, &now)?;
+            // In the version of the view: that a publish set its attributes is no change behind us.
+            let found = self.base.lookup(new.base_version, path)?;
             let is_dir = found.is_some_and(|found| found.attr.kind == Kind::Dir);
             if found.map(|found| found.stamp.0) != stamp && !(is_dir && stamp.is_some()) {
                 paths.push(now);

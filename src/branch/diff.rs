@@ -43,7 +43,8 @@ impl Workspace {
     /// What changed from `old` to `new`, sorted by path.
     pub fn diff(&self, old: &View, new: &View) -> Result<Vec<PathChange>, BranchError> {
         let mut changes = BTreeMap::new();
-        let mut gone: HashMap<FileId, (Vec<u8>, Kind)> = HashMap::new();
+        // A file with several names may have lost more than one.
+        let mut gone: HashMap<FileId, Vec<(Vec<u8>, Kind)>> = HashMap::new();
         let mut come: Vec<(FileId, Vec<u8>, Kind)> = Vec::new();
         let mut settled: HashSet<FileId> = HashSet::new();
         let put = |path: Vec<u8>, kind, is_dir, changes: &mut BTreeMap<_, _>| {
@@ -72,7 +73,7 @@ impl Workspace {
                 continue;
             }
             if let (Some(was), Some(path)) = (was, old_path) {
-                gone.insert(was.file, (path, was.kind));
+                gone.entry(was.file).or_default().push((path, was.kind));
             }
             if let (Some(is), Some(path)) = (is, new_path) {
                 come.push((is.file, path, is.kind));
@@ -80,13 +81,13 @@ impl Workspace {
         }
         for (file, path, kind) in come {
             settled.insert(file);
-            let change = match gone.remove(&file) {
+            let change = match gone.get_mut(&file).and_then(Vec::pop) {
                 Some((from, _)) => PathChangeKind::Renamed { from },
                 None => PathChangeKind::Added,
             };
             put(path, change, kind == Kind::Dir, &mut changes);
         }
-        for (path, kind) in gone.into_values() {
+        for (path, kind) in gone.into_values().flatten() {
             put(path, PathChangeKind::Deleted, kind == Kind::Dir, &mut changes);
         }
         for (file, was, is) in old.diff_inodes(new) {

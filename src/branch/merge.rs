@@ -9,7 +9,7 @@
 //! The parent may lie on a newer version of the base than the branch (main, after a publish). Then
 //! what refers to base paths is carried over to where those objects are now.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::diff::is_whole_origin;
@@ -39,13 +39,15 @@ impl Merge {
 }
 
 /// The three views, and what has been found out so far.
-struct Merging<'a> {
-    workspace: &'a Workspace,
-    fork: &'a View,
-    child: &'a View,
-    parent: &'a View,
-    conflicts: Vec<Vec<u8>>,
-    changes: Vec<Change>,
+pub(super) struct Merging<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) fork: &'a View,
+    pub(super) child: &'a View,
+    pub(super) parent: &'a View,
+    pub(super) conflicts: Vec<Vec<u8>>,
+    pub(super) changes: Vec<Change>,
+    /// How many of a file's names the branch took away from the parent, where it removed the file.
+    pub(super) names_lost: HashMap<FileId, u32>,
 }
 
 impl Workspace {
@@ -61,10 +63,12 @@ impl Workspace {
             parent: &parent.view,
             conflicts: Vec::new(),
             changes: Vec::new(),
+            names_lost: HashMap::new(),
         };
         merging.inodes()?;
         merging.names()?;
-        merging.parent_side()?;
+        merging.drop_removed()?;
+        merging.check_loops()?;
         let Merging { mut conflicts, changes, .. } = merging;
         conflicts.sort();
         conflicts.dedup();
@@ -74,14 +78,14 @@ impl Workspace {
 
 impl Merging<'_> {
     /// Where the base object that was at `path` for the child is for the parent.
-    fn carried(&self, path: &[u8]) -> Result<Option<Vec<u8>>, BranchError> {
+    pub(super) fn carried(&self, path: &[u8]) -> Result<Option<Vec<u8>>, BranchError> {
         if self.child.base_version == self.parent.base_version {
             return Ok(Some(path.to_vec()));
         }
         Ok(self.workspace.base.current_path(self.child.base_version, path)?)
     }
 
-    fn conflict_at_file(&mut self, file: FileId, inode: &Inode) -> Result<(), BranchError> {
+    pub(super) fn conflict_at_file(&mut self, file: FileId, inode: &Inode) -> Result<(), BranchError> {
         let path = match self.workspace.path_of_file(self.child, file)? {
             Some(path) => path,
             None => inode.name.to_vec(),
@@ -99,12 +103,21 @@ impl Merging<'_> {
                     if self.parent_changed(file, was, is)? || self.name_changed(file, is)? {
                         self.conflict_at_file(file, is)?;
                     }
-                    let inode = self.carry(file, is)?;
+                    let mut inode = self.carry(file, is)?;
+                    if let Some(nlink) = self.merged_links(file, was, is)? {
+                        Arc::make_mut(&mut inode).attr.nlink = nlink;
+                    } else {
+                        self.conflict_at_file(file, is)?;
+                    }
                     self.changes.push(Change::Inode { file, inode });
                 }
                 None => {
                     let was = was.expect("a difference has a side");
-                    if self.parent_changed(file, Some(was), was)? && !was.is_dir() {
+                    let moved = self.parent.inode(file).is_some_and(|now| {
+                        (now.parent, &now.name) != (was.parent, &was.name)
+                            || (!now.is_dir() && now.attr.nlink != was.attr.nlink)
+                    });
+                    if moved || (!was.is_dir() && self.parent_changed(file, Some(was), was)?) {
                         self.conflict_at_file(file, was)?;
                     }
                     self.changes.push(Change::NoInode { file });
@@ -138,7 +151,7 @@ impl Merging<'_> {
 
     /// Whether the parent has changed a file since the fork. `inode` is any version of it that the
     /// child knows, for its origin.
-    fn parent_changed(
+    pub(super) fn parent_changed(
         &self,
         file: FileId,
         was: Option<&Inode>,
@@ -173,7 +186,7 @@ impl Merging<'_> {
     }
 
     /// Whether the parent's copy of a base file says anything else than the base did at the fork.
-    fn differs_from_base(&self, origin: &Origin, now: &Inode) -> Result<bool, BranchError> {
+    pub(super) fn differs_from_base(&self, origin: &Origin, now: &Inode) -> Result<bool, BranchError> {
         let Some(then) = self.workspace.below(self.child, &origin.path)? else { return Ok(true) };
         Ok(!is_whole_origin(now, then.attr.size)
             || now.attr.mode != then.attr.mode
@@ -182,7 +195,7 @@ impl Merging<'_> {
     }
 
     /// The base's file of this id where the child knows a path of it.
-    fn published(&self, file: FileId, inode: &Inode) -> Result<Option<Found>, BranchError> {
+    pub(super) fn published(&self, file: FileId, inode: &Inode) -> Result<Option<Found>, BranchError> {
         let Some(path) = self.workspace.path_of_file(self.fork, file)? else { return Ok(None) };
         let found = self.workspace.below(self.parent, &path)?;
         Ok(found.filter(|found| found.fid == file && found.attr.kind == inode.attr.kind))
@@ -355,9 +368,19 @@ impl Merging<'_> {
             }
             if let Some((file, kind)) = was
                 && is != was
-                && self.child.inode(file).is_none()
             {
-                self.removed(key, file, kind, carried.as_deref(), &name)?;
+                match (self.child.inode(file).is_some(), now == was) {
+                    // Both sides took the file from this name: it may have two places now.
+                    (true, false) => {
+                        let path = name(self)?;
+                        self.conflicts.push(path);
+                    }
+                    (false, true) => {
+                        let path = name(self)?;
+                        self.removed(key, (file, kind), (origin, carried.as_deref()), path)?;
+                    }
+                    _ => {}
+                }
             }
             self.set_name(key, is, carried.as_deref())?;
         }
@@ -390,42 +413,6 @@ impl Merging<'_> {
         }
     }
 
-    /// The branch removed `file`: a conflict where the parent changed it, or anything below it.
-    fn removed(
-        &mut self,
-        key: &DentryKey,
-        file: FileId,
-        kind: Kind,
-        dir: Option<&[u8]>,
-        name: &dyn Fn(&Self) -> Result<Vec<u8>, BranchError>,
-    ) -> Result<(), BranchError> {
-        let touched = match self.parent.inode(file) {
-            Some(_) if kind == Kind::Dir => false,
-            Some(now) => match (self.fork.inode(file), &now.origin) {
-                (Some(was), _) => !same_but_for_times(was, now),
-                (None, Some(origin)) => self.differs_from_base(origin, now)?,
-                (None, None) => true,
-            },
-            None => {
-                let moved_on = self.child.base_version != self.parent.base_version;
-                match dir {
-                    Some(dir) if moved_on => self
-                        .workspace
-                        .base
-                        .changed_since(self.child.base_version, &join(dir, &key.name)),
-                    _ => false,
-                }
-            }
-        };
-        if touched {
-            let path = name(self)?;
-            self.conflicts.push(path);
-        } else if kind != Kind::Dir && self.parent.inode(file).is_some_and(|i| i.attr.nlink <= 1) {
-            self.changes.push(Change::NoInode { file });
-        }
-        Ok(())
-    }
-
     fn set_name(
         &mut self,
         key: &DentryKey,
@@ -441,50 +428,6 @@ impl Merging<'_> {
         });
         Ok(())
     }
-
-    /// What the parent changed since the fork must still have its place in the branch.
-    fn parent_side(&mut self) -> Result<(), BranchError> {
-        let mut seen = HashSet::new();
-        let keys: Vec<_> = self.fork.diff_dentries(self.parent).map(|(k, ..)| k.clone()).collect();
-        let files: Vec<_> = self.fork.diff_inodes(self.parent).map(|(f, ..)| f).collect();
-        for key in keys {
-            let Some(inode) = self.parent.inode(key.dir) else { continue };
-            if seen.insert(key.dir) && !self.child_has(key.dir, inode)? {
-                let dir = self.workspace.path_of_file(self.parent, key.dir)?.unwrap_or_default();
-                self.conflicts.push(join(&dir, &key.name));
-            }
-        }
-        for file in files {
-            let Some(inode) = self.parent.inode(file) else { continue };
-            if inode.is_dir() || self.child.inode(file).is_some() || self.fork.inode(file).is_some() {
-                continue;
-            }
-            let Some(origin) = &inode.origin else { continue };
-            let dir = split(&origin.path).0;
-            let same_base = self.child.base_version == self.parent.base_version;
-            if same_base && self.workspace.place_of_base_dir(self.child, dir)?.is_none() {
-                self.conflicts.push(origin.path.to_vec());
-            }
-        }
-        Ok(())
-    }
-
-    fn child_has(&self, dir: FileId, inode: &Inode) -> Result<bool, BranchError> {
-        if dir == FileId::ROOT || self.child.inode(dir).is_some() {
-            return Ok(true);
-        }
-        if self.fork.inode(dir).is_some() {
-            return Ok(false);
-        }
-        match &inode.origin {
-            // Made in the parent since the fork: its own name is checked in its directory.
-            None => Ok(true),
-            Some(_) if self.child.base_version != self.parent.base_version => Ok(true),
-            Some(origin) => {
-                Ok(self.workspace.place_of_base_dir(self.child, &origin.path)?.is_some())
-            }
-        }
-    }
 }
 
 fn origin_at(path: Vec<u8>, found: &Found) -> Origin {
@@ -497,7 +440,7 @@ fn origin_at(path: Vec<u8>, found: &Found) -> Origin {
 }
 
 /// Whether two versions of a file differ in nothing that a user would call a change.
-fn same_but_for_times(a: &Inode, b: &Inode) -> bool {
+pub(super) fn same_but_for_times(a: &Inode, b: &Inode) -> bool {
     a.content == b.content
         && a.xattrs == b.xattrs
         && a.attr.size == b.attr.size

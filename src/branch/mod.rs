@@ -25,6 +25,7 @@ mod publish;
 mod reclaim;
 mod record;
 mod recover;
+mod removals;
 mod resolve;
 mod state;
 mod table;

@@ -104,13 +104,20 @@ impl Workspace {
         Ok(self.place_of_base_dir(view, dir)?.map(|dir| join(&dir, name)))
     }
 
-    /// The path in `view` of a file that has an inode in it.
+    /// The path in `view` of a file that has an inode in it. Of a file with several names it is the
+    /// one that it was last changed by, or any other where that has gone.
     pub fn path_of_file(&self, view: &View, file: FileId) -> Result<Option<Vec<u8>>, BranchError> {
         if file == FileId::ROOT {
             return Ok(Some(Vec::new()));
         }
         let Some(inode) = view.inode(file) else { return Ok(None) };
-        Ok(self.dir_of_inode(view, inode)?.map(|dir| join(&dir, &inode.name)))
+        if inode.is_dir() {
+            return Ok(self.dir_of_inode(view, inode)?.map(|dir| join(&dir, &inode.name)));
+        }
+        match self.path_by_last_name(view, file, inode)? {
+            Some(path) => Ok(Some(path)),
+            None => self.path_by_any_name(view, file, inode),
+        }
     }
 
     fn dir_of_inode(&self, view: &View, inode: &Inode) -> Result<Option<Vec<u8>>, BranchError> {
@@ -121,6 +128,77 @@ impl Workspace {
             Some(origin) => self.place_of_base_dir(view, split(&origin.path).0),
             None => Ok(None),
         }
+    }
+
+    fn path_by_last_name(
+        &self,
+        view: &View,
+        file: FileId,
+        inode: &Inode,
+    ) -> Result<Option<Vec<u8>>, BranchError> {
+        if inode.parent != FileId::ROOT && view.inode(inode.parent).is_none() {
+            return match &inode.origin {
+                Some(origin) => self.path_by_base_name(view, file, &origin.path),
+                None => Ok(None),
+            };
+        }
+        let key = self.key(inode.parent, &inode.name).to_key();
+        let root: Option<&[u8]> = (inode.parent == FileId::ROOT).then_some(b"");
+        if self.shown(view, &key, root)?.is_none_or(|shown| shown.file != file) {
+            return Ok(None);
+        }
+        Ok(self.path_of_file(view, inode.parent)?.map(|dir| join(&dir, &inode.name)))
+    }
+
+    /// The path in `view` of the base's name `path`, where that still leads to `file`.
+    fn path_by_base_name(
+        &self,
+        view: &View,
+        file: FileId,
+        path: &[u8],
+    ) -> Result<Option<Vec<u8>>, BranchError> {
+        let (dir, name) = split(path);
+        let Some(found) = self.below(view, dir)? else { return Ok(None) };
+        let key = self.key(found.fid, name).to_key();
+        if self.shown(view, &key, Some(dir))?.is_none_or(|shown| shown.file != file) {
+            return Ok(None);
+        }
+        Ok(self.place_of_base_dir(view, dir)?.map(|dir| join(&dir, name)))
+    }
+
+    /// Looks through the view and then through the base: only for files with several names, of which
+    /// the one that is known has gone.
+    fn path_by_any_name(
+        &self,
+        view: &View,
+        file: FileId,
+        inode: &Inode,
+    ) -> Result<Option<Vec<u8>>, BranchError> {
+        for (key, dentry) in view.dentries() {
+            if dentry.file.is_some_and(|(named, _)| named == file)
+                && let Some(dir) = self.path_of_file(view, key.dir)?
+            {
+                return Ok(Some(join(&dir, &key.name)));
+            }
+        }
+        if inode.origin.is_none() {
+            return Ok(None);
+        }
+        let mut todo = vec![Vec::new()];
+        while let Some(dir) = todo.pop() {
+            let listing = self.base.list(view.base_version, &dir)?;
+            for name in listing.iter() {
+                let path = join(&dir, name.name);
+                if name.kind == Kind::Dir {
+                    todo.push(path);
+                } else if name.fid == file
+                    && let Some(path) = self.path_by_base_name(view, file, &path)?
+                {
+                    return Ok(Some(path));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The path in `view` of a directory; `origin` is its base path, for where the view has no

@@ -236,7 +236,8 @@ impl Merge<'_> {
         (merged, verdict)
     }
 
-    /// Whether a directory of a merged tree is no longer in it, or is there twice.
+    /// Whether a directory of a merged tree is no longer in it though something is in
+    /// it, or is there twice.
     fn breaks(&self, merged: &Tree) -> bool {
         let mut named: BTreeMap<Fid, usize> = BTreeMap::new();
         let mut todo = vec![ROOT];
@@ -251,6 +252,13 @@ impl Merge<'_> {
                     todo.push(*file);
                 }
             }
+        }
+        let filled = |f: &Fid| match &merged.get(*f).body {
+            Body::Dir(entries) => !entries.is_empty() && !named.contains_key(f) && *f != ROOT,
+            _ => false,
+        };
+        if merged.files.keys().any(filled) {
+            return true;
         }
         let kept = |tree: &Tree, f: &Fid| tree.files.contains_key(f);
         merged.files.keys().any(|f| {

@@ -85,7 +85,7 @@ impl World {
 
     fn compare_file(&mut self, branch: Bid, file: Fid, node: NodeId, links: u32) -> Checked {
         let model = self.model.get(branch).tree.get(file).clone();
-        let attr = self.vfs().getattr(&CRED, node).map_err(|e| format!("getattr: {e:?}"))?.attr;
+        let attr = self.vfs().getattr(&CRED, node, true).map_err(|e| format!("getattr: {e:?}"))?.attr;
         if links > 0 && attr.nlink != links {
             return Err(format!("nlink {} instead of {links}", attr.nlink));
         }
@@ -191,7 +191,7 @@ impl World {
     pub fn read_open(&mut self) -> Checked {
         let open: Vec<_> = self.open.iter().map(|(node, open)| (*node, open.clone())).collect();
         for (node, opened) in open {
-            let got = self.vfs().getattr(&CRED, node);
+            let got = self.vfs().getattr(&CRED, node, true);
             let model = match (&opened.orphan, opened.file) {
                 _ if opened.dead => {
                     let mut bytes = Vec::new();

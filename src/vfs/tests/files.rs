@@ -439,7 +439,7 @@ impl World {
         let unknown = tree.names().into_iter().filter(|n| tree.get(n.file).mtime.is_none());
         for named in unknown {
             let dentry = self.find(b, named.dir, &named.name)?;
-            let attr = self.vfs().getattr(&CRED, self.kernel.node(dentry));
+            let attr = self.vfs().getattr(&CRED, self.kernel.node(dentry), true);
             let attr = attr.map_err(|e| format!("getattr: {e:?}"))?.attr;
             let tree = &mut self.model.get_mut(b).tree;
             let file = tree.files.get_mut(&named.file).expect("the model has it");

@@ -39,3 +39,30 @@ fn a_directory_that_the_parent_filled_is_not_removed_by_a_commit() {
         Commit { b: Sel(30221) },
     ]);
 }
+
+#[test]
+fn a_diff_lists_every_name_that_a_file_lost() {
+    check(&[
+        Rmdir { b: Sel(0), dir: Sel(0) },
+        Fork { b: Sel(0), name: Word(0) },
+        RenameOnto { b: Sel(32768), file: Sel(23832), other: Sel(35747), onto: Onto::Replace },
+        Rename {
+            b: Sel(33570),
+            file: Sel(38048),
+            dir: Sel(14064),
+            name: Word(0),
+            onto: Onto::Replace,
+        },
+    ]);
+}
+
+#[test]
+fn a_file_is_found_by_the_name_that_it_still_has() {
+    check(&[
+        Unlink { b: Sel(0), file: Sel(10083) },
+        Fork { b: Sel(0), name: Word(0) },
+        Publish,
+        Symlink { b: Sel(32768), dir: Sel(0), name: Word(4), target: Word(0) },
+        SetXattr { b: Sel(32768), file: Sel(5461), name: Word(0), len: 0, flags: 0 },
+    ]);
+}

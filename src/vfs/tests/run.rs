@@ -26,8 +26,9 @@ pub fn run(ops: &[Op], sync: bool, every: bool) -> Checked {
             return Err(format!("step {at}, {op:?}: {error}\n  {log}"));
         }
     }
-    world.compare_all(WHOLE).map_err(|e| format!("at the end: {e}"))?;
-    world.step(Op::Remount { clean: true, sync }).map_err(|e| format!("at the last remount: {e}"))
+    let last = world.compare_all(WHOLE).map_err(|e| format!("at the end: {e}"));
+    let last = last.and_then(|()| world.step(Op::Remount { clean: true, sync }));
+    last.map_err(|error| format!("{error}\n  {}", world.log.join("\n  ")))
 }
 
 impl World {
