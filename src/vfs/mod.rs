@@ -16,6 +16,7 @@ mod control;
 mod dispatch;
 mod errno;
 mod invalidate;
+mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod metrics;
