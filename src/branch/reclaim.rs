@@ -31,7 +31,9 @@ struct Marked {
 
 impl Marked {
     fn inode(&mut self, inode: &Inode) {
-        let Content::File(extents) = &inode.content else { return };
+        let Content::File(extents) = &inode.content else {
+            return;
+        };
         for extent in extents.iter() {
             match extent.source {
                 Source::Base { .. } => {}
@@ -87,11 +89,17 @@ impl Workspace {
         marked.segments.sort_unstable_by_key(|range| range.start);
         let mut blobs: Vec<BlobId> = marked.blobs.into_iter().map(BlobId).collect();
         blobs.sort_unstable();
-        let live = Live { segments: marked.segments, blobs };
+        let live = Live {
+            segments: marked.segments,
+            blobs,
+        };
         let swept = self.store.sweep(live, mark)?;
         self.base.trim(self.oldest_pinned());
         while self.base.purge(1000)? {}
-        Ok(Reclaimed { bytes: swept.freed_bytes, blobs: swept.blobs })
+        Ok(Reclaimed {
+            bytes: swept.freed_bytes,
+            blobs: swept.blobs,
+        })
     }
 
     /// Whether there may be something for [`Workspace::reclaim`] to find.
