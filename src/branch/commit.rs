@@ -220,7 +220,8 @@ impl Workspace {
             time,
         })?;
         let changed = changed(&parent, &state.fork_view, &state.view);
-        orphan(&parent_state, &changed, &state.view);
+        let next = merge.result(&parent_state.view, &state.view);
+        orphan(&parent_state, &changed, &next);
         let dead = self.table.committed(
             (&parent, &mut parent_state),
             (branch, &mut state),

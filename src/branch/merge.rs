@@ -18,6 +18,7 @@ use super::{BranchError, State, Workspace, unchanged};
 use crate::base::Found;
 use crate::tree::{
     Change, Content, Dentry, DentryKey, Extent, FileId, Inode, Kind, Name, Origin, Source, View,
+    Xattrs,
 };
 
 /// The outcome of comparing a branch with its parent.
@@ -29,6 +30,16 @@ pub struct Merge {
 }
 
 impl Merge {
+    /// The view that the parent gets.
+    pub fn result(&self, parent: &View, child: &View) -> View {
+        let Some(changes) = &self.changes else { return child.clone() };
+        let mut view = parent.clone();
+        for change in changes {
+            view.apply(change);
+        }
+        view
+    }
+
     /// The error of a commit with these conflicts.
     pub fn refusal(&self, branch: &Name) -> Option<BranchError> {
         if self.conflicts.is_empty() {
@@ -191,7 +202,7 @@ impl Merging<'_> {
         Ok(!is_whole_origin(now, then.attr.size)
             || now.attr.mode != then.attr.mode
             || (now.attr.uid, now.attr.gid) != (then.attr.uid, then.attr.gid)
-            || !matches!(now.xattrs, crate::tree::Xattrs::OfOrigin))
+            || !matches!(now.xattrs, Xattrs::OfOrigin))
     }
 
     /// The base's file of this id where the child knows a path of it.
@@ -226,7 +237,7 @@ impl Merging<'_> {
         if carried.origin.is_none() {
             carried.origin = self.published_origin(file, inode)?;
         }
-        if let (crate::tree::Xattrs::OfOrigin, Some(origin)) = (&inode.xattrs, &inode.origin) {
+        if let (Xattrs::OfOrigin, Some(origin)) = (&inode.xattrs, &inode.origin) {
             carried.xattrs = self.xattrs_then(origin)?;
         }
         if let Content::File(extents) = &inode.content {
@@ -253,7 +264,7 @@ impl Merging<'_> {
     }
 
     /// The extended attributes that an object of the base had for the branch.
-    fn xattrs_then(&self, origin: &Origin) -> Result<crate::tree::Xattrs, BranchError> {
+    fn xattrs_then(&self, origin: &Origin) -> Result<Xattrs, BranchError> {
         let (base, version) = (&self.workspace.base, self.child.base_version);
         let mut own = std::collections::BTreeMap::new();
         for name in base.list_xattrs(version, &origin.path)? {
@@ -261,7 +272,7 @@ impl Merging<'_> {
                 own.insert(name.into(), value.into());
             }
         }
-        Ok(crate::tree::Xattrs::Own(Arc::new(own)))
+        Ok(Xattrs::Own(Arc::new(own)))
     }
 
     fn carry_source(&self, extent: &Extent) -> Result<Source, BranchError> {
@@ -322,14 +333,31 @@ impl Merging<'_> {
         inode.attr.ctime = is.attr.ctime.max(now.ctime);
         if let Some(parent_inode) = parent_inode {
             inode.origin = parent_inode.origin.clone();
-            let moved = was.is_some_and(|w| (w.parent, &w.name) != (is.parent, &is.name));
-            if !moved && was.is_some() {
-                inode.parent = parent_inode.parent;
-                inode.name = parent_inode.name.clone();
-            }
-            if was.is_some_and(|w| w.xattrs == is.xattrs) {
-                inode.xattrs = parent_inode.xattrs.clone();
-            }
+        }
+        // The branch's own attributes win where it set any, the parent's where it did not.
+        let untouched = |xattrs: &Xattrs| match was {
+            Some(was) => *xattrs == was.xattrs,
+            None => *xattrs == Xattrs::OfOrigin,
+        };
+        let theirs = parent_inode.map_or(Xattrs::OfOrigin, |inode| inode.xattrs.clone());
+        if untouched(&is.xattrs) {
+            inode.xattrs = theirs;
+        } else if parent_inode.is_some() && !untouched(&theirs) && theirs != is.xattrs {
+            self.conflict_at_file(file, is)?;
+        }
+        let place = match (was, &is.origin) {
+            (Some(was), _) => Some((was.parent, was.name.clone())),
+            (None, Some(origin)) => self.workspace.base_place(self.child, &origin.path)?,
+            (None, None) => None,
+        };
+        if place == Some((is.parent, is.name.clone())) {
+            // The branch left it where it was; the parent may have moved it.
+            let now = match (parent_inode, &inode.origin) {
+                (Some(now), _) => Some((now.parent, now.name.clone())),
+                (None, Some(origin)) => self.workspace.base_place(self.parent, &origin.path)?,
+                (None, None) => None,
+            };
+            (inode.parent, inode.name) = now.unwrap_or((is.parent, is.name.clone()));
         }
         self.changes.push(Change::Inode { file, inode: Arc::new(inode) });
         Ok(())

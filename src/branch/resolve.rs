@@ -6,7 +6,7 @@
 
 use super::{BranchError, Workspace};
 use crate::base::Found;
-use crate::tree::{DentryKey, DentryRef, FileId, Inode, Kind, View, name_hash};
+use crate::tree::{DentryKey, DentryRef, FileId, Inode, Kind, Name, View, name_hash};
 
 /// What a name shows in a view.
 #[derive(Clone, Debug)]
@@ -77,6 +77,16 @@ impl Workspace {
             Some(dir) => self.below(view, &join(dir, &key.name)),
             None => Ok(None),
         }
+    }
+
+    /// The directory that the base has a path in, and the name there.
+    pub(super) fn base_place(
+        &self,
+        view: &View,
+        path: &[u8],
+    ) -> Result<Option<(FileId, Name)>, BranchError> {
+        let (dir, name) = split(path);
+        Ok(self.below(view, dir)?.map(|dir| (dir.fid, name.into())))
     }
 
     /// The path in `view` of the base's directory `base_path`; `None` where the view does not show it.

@@ -66,3 +66,21 @@ fn a_file_is_found_by_the_name_that_it_still_has() {
         SetXattr { b: Sel(32768), file: Sel(5461), name: Word(0), len: 0, flags: 0 },
     ]);
 }
+
+#[test]
+fn a_directory_that_the_parent_moved_stays_moved_when_a_branch_that_filled_it_commits() {
+    check(&[
+        Rename { b: Sel(0), file: Sel(0), dir: Sel(0), name: Word(0), onto: Onto::Exchange },
+        Rename { b: Sel(0), file: Sel(44684), dir: Sel(0), name: Word(7), onto: Onto::Replace },
+        Fork { b: Sel(3103), name: Word(8) },
+        Rename { b: Sel(0), file: Sel(42083), dir: Sel(39265), name: Word(7), onto: Onto::Replace },
+        Rename {
+            b: Sel(62860),
+            file: Sel(24263),
+            dir: Sel(58461),
+            name: Word(4),
+            onto: Onto::NoReplace,
+        },
+        Commit { b: Sel(43836) },
+    ]);
+}
