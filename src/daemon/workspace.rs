@@ -115,6 +115,7 @@ fn build(
     flushed: PathBuf,
 ) -> Result<Arc<Vfs>, BuildError> {
     let exclusive = places.exclusive;
+    let asked = flushed.clone();
     let workspace = Arc::new(Workspace::open(places, options)?);
     if workspace.options.publish == PublishMode::Sync
         && let Err(error) = workspace.publish()
@@ -132,13 +133,19 @@ fn build(
             show_reserved,
             config,
             write_back: Box::new(move || write_back(&flushed)),
+            round_trip: Box::new(move || {
+                if let Err(error) = super::detach::ask(&asked) {
+                    log::debug!("the mount does not answer: {error}");
+                }
+            }),
         },
     );
     vfs.start_background()?;
     Ok(Arc::new(vfs))
 }
 
-/// syncfs(2) of the mount: what shared mappings have dirtied comes to us as writes.
+/// syncfs(2) of the mount: what shared mappings have dirtied comes to us as writes. Since Linux 6.18
+/// it does not wait for those of a FUSE mount.
 fn write_back(mountpoint: &Path) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let synced = rustix::fs::openat(CWD, mountpoint, flags, Mode::empty())

@@ -1,4 +1,4 @@
-//! File content: read, write, truncate, fallocate, seek, copy.
+//! File content: read and write. What is done to whole ranges is in `ranges`.
 //!
 //! **Where a write goes.** Into the extent that holds the range already, where the branch alone has
 //! that extent. Else a small file's bytes go to the data segments, where many files share a block,
@@ -14,40 +14,12 @@ use super::attrs::drop_set_id;
 use super::{File, FsError, FsResult, Mounted, Overlay};
 use crate::branch::{State, now};
 use crate::store::{BlobId, SegAddr};
-use crate::tree::{Change, Content, Extent, ExtentMap, Inode, Kind, NodeId, Piece, Source, Time};
+use crate::tree::{Change, Content, Extent, Inode, Kind, NodeId, Piece, Source, Time};
 
 /// Up to this length a file's content is packed into segments.
 const SMALL_FILE_BYTES: u64 = 64 << 10;
 /// The longest file: what an off_t can say.
-const MAX_FILE_BYTES: u64 = i64::MAX as u64;
-/// How much of a range is copied at once where it cannot be shared.
-const COPY_BYTES: usize = 1 << 20;
-
-/// Which end of the data lseek(2) looks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seek {
-    /// The next byte that may be data.
-    Data,
-    /// The next hole.
-    Hole,
-}
-
-/// What fallocate(2) does to a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allocate {
-    /// Makes sure that it can be written; the file grows to its end.
-    Reserve {
-        /// The file does not grow.
-        keep_size: bool,
-    },
-    /// Makes it a hole.
-    Punch,
-    /// Makes it read as zeros; the file grows to its end.
-    Zero {
-        /// The file does not grow.
-        keep_size: bool,
-    },
-}
+pub(super) const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 
 /// Where the bytes of a write have gone.
 enum Placed {
@@ -211,7 +183,7 @@ impl Overlay {
     }
 
     /// Whether the branch's limit has room for a write.
-    fn check_space(&self, state: &State, inode: &Inode, off: u64, len: u64) -> FsResult<()> {
+    pub(super) fn check_space(&self, state: &State, inode: &Inode, off: u64, len: u64) -> FsResult<()> {
         if state.meta.limits.bytes.is_none() {
             return Ok(());
         }
@@ -287,249 +259,6 @@ impl Overlay {
             }
         }
     }
-
-    /// Changes the length of a file; returns what was cut off.
-    pub(super) fn resize(&self, inode: &mut Inode, size: u64) -> FsResult<Vec<Extent>> {
-        if size > MAX_FILE_BYTES {
-            return Err(FsError::TooBig);
-        }
-        let Content::File(extents) = &mut inode.content else { return Err(FsError::Invalid) };
-        inode.attr.size = size;
-        Ok(extents.cut(size, u64::MAX))
-    }
-
-    /// fallocate(2). `unprivileged` callers make it drop set-id bits.
-    pub fn fallocate(
-        &self,
-        node: NodeId,
-        offset: u64,
-        len: u64,
-        mode: Allocate,
-        unprivileged: bool,
-    ) -> FsResult<()> {
-        let end = offset.checked_add(len).ok_or(FsError::TooBig)?;
-        if len == 0 {
-            return Err(FsError::Invalid);
-        }
-        if end > MAX_FILE_BYTES {
-            return Err(FsError::TooBig);
-        }
-        let _running = self.workspace.begin();
-        let mounted = self.mounted(node)?;
-        let mut state = mounted.branch.state.write();
-        self.check_writable(&state, node)?;
-        let (mut inode, _) = self.editable(&mounted, &state, node)?;
-        require_file(inode.attr.kind)?;
-        let Content::File(extents) = &mut inode.content else { return Err(FsError::Invalid) };
-        let cut = match mode {
-            Allocate::Reserve { .. } => {
-                self.check_room(len)?;
-                Vec::new()
-            }
-            Allocate::Punch | Allocate::Zero { .. } => extents.cut(offset, end),
-        };
-        if let Allocate::Reserve { keep_size: false } | Allocate::Zero { keep_size: false } = mode {
-            inode.attr.size = inode.attr.size.max(end);
-        }
-        let time = now();
-        (inode.attr.mtime, inode.attr.ctime) = (time, time);
-        drop_privileges(&mut inode, unprivileged);
-        self.put_inode(&mounted, &mut state, node, inode)?;
-        self.cut_off(&mut state, node, &cut);
-        Ok(())
-    }
-
-    /// After ranges of a file were cut: they are given back, and its blob takes no more writes.
-    pub(super) fn cut_off(&self, state: &mut State, node: NodeId, cut: &[Extent]) {
-        if !cut.is_empty() {
-            state.blobs.remove(&node.file());
-            self.free_all(state, cut);
-        }
-    }
-
-    /// lseek(2) for data and holes. Fails with `NoOffset` at or beyond the end.
-    pub fn seek(&self, node: NodeId, offset: u64, what: Seek) -> FsResult<u64> {
-        let mounted = self.mounted(node)?;
-        let state = mounted.branch.state.read();
-        let version = state.view.base_version;
-        let (inode, version) = match self.file(&mounted, &state, node)? {
-            File::Viewed(inode) => (inode, version),
-            File::Orphaned(inode, version) => (inode, version),
-            File::Base(found, path) => {
-                require_file(found.attr.kind)?;
-                if offset >= found.attr.size {
-                    return Err(FsError::NoOffset);
-                }
-                return self.seek_base(version, &path, offset, found.attr.size, what);
-            }
-        };
-        let size = inode.attr.size;
-        if offset >= size {
-            return Err(FsError::NoOffset);
-        }
-        let Content::File(extents) = &inode.content else { return Err(FsError::Invalid) };
-        for piece in extents.pieces(offset, size) {
-            let hit = match (&piece.extent, what) {
-                (None, Seek::Data) | (Some(_), Seek::Hole)
-                    if !matches!(
-                        piece.extent.as_ref().map(|e| &e.source),
-                        Some(Source::Base { .. })
-                    ) =>
-                {
-                    continue;
-                }
-                (Some(Extent { source: Source::Base { origin, at }, .. }), _) => {
-                    let end = at + piece.len;
-                    let found = self.seek_base(version, &origin.path, *at, end, what);
-                    match found {
-                        Ok(found) if found < end => piece.off + (found - at),
-                        Ok(_) | Err(FsError::NoOffset) => continue,
-                        Err(error) => return Err(error),
-                    }
-                }
-                _ => piece.off,
-            };
-            return Ok(hit);
-        }
-        match what {
-            Seek::Data => Err(FsError::NoOffset),
-            Seek::Hole => Ok(size),
-        }
-    }
-
-    /// Data or a hole within a base file, up to `end`.
-    fn seek_base(
-        &self,
-        version: u64,
-        path: &[u8],
-        offset: u64,
-        end: u64,
-        what: Seek,
-    ) -> FsResult<u64> {
-        let file = self.workspace.base.open_file(version, path)?;
-        let from = match what {
-            Seek::Data => rustix::fs::SeekFrom::Data(offset),
-            Seek::Hole => rustix::fs::SeekFrom::Hole(offset),
-        };
-        match (rustix::fs::seek(&file, from), what) {
-            (Ok(found), _) => Ok(found.min(end)),
-            (Err(rustix::io::Errno::NXIO), Seek::Data) => Err(FsError::NoOffset),
-            (Err(rustix::io::Errno::NXIO), Seek::Hole) => Ok(end),
-            // A filesystem that does not know says that all of it is data.
-            (Err(_), Seek::Data) => Ok(offset),
-            (Err(_), Seek::Hole) => Ok(end),
-        }
-    }
-
-    /// copy_file_range(2): within a branch by sharing extents, between two by copying.
-    pub fn copy_range(
-        &self,
-        (from, from_offset): (NodeId, u64),
-        (to, to_offset): (NodeId, u64),
-        len: u64,
-        unprivileged: bool,
-    ) -> FsResult<u64> {
-        let mounted = self.mounted(to)?;
-        let shareable = self.mounted(from)?.branch.id == mounted.branch.id && from != to;
-        if !shareable {
-            return self.copy_bytes((from, from_offset), (to, to_offset), len, unprivileged);
-        }
-        let _running = self.workspace.begin();
-        let mut state = mounted.branch.state.write();
-        self.check_writable(&state, to)?;
-        let either_orphan = {
-            let nodes = mounted.nodes.lock();
-            nodes.orphan(from).is_some() || nodes.orphan(to).is_some()
-        };
-        if either_orphan {
-            drop(state);
-            return self.copy_bytes((from, from_offset), (to, to_offset), len, unprivileged);
-        }
-        let (mut source, _) = self.editable(&mounted, &state, from)?;
-        let (mut target, _) = self.editable(&mounted, &state, to)?;
-        require_file(source.attr.kind)?;
-        require_file(target.attr.kind)?;
-        let end = from_offset.saturating_add(len).min(source.attr.size);
-        let len = end.saturating_sub(from_offset);
-        let to_end = to_offset.checked_add(len).ok_or(FsError::TooBig)?;
-        if len == 0 {
-            return Ok(0);
-        }
-        if to_end > MAX_FILE_BYTES {
-            return Err(FsError::TooBig);
-        }
-        self.check_space(&state, &target, to_offset, len)?;
-        let Content::File(source_extents) = &mut source.content else {
-            return Err(FsError::Invalid);
-        };
-        let cut = share(source_extents, &mut target, from_offset, end, to_offset)?;
-        let time = now();
-        target.attr.size = target.attr.size.max(to_end);
-        (target.attr.mtime, target.attr.ctime) = (time, time);
-        drop_privileges(&mut target, unprivileged);
-        let viewed = state.view.inode(from.file()).is_some();
-        let mut changes = vec![Change::Inode { file: to.file(), inode: Arc::new(target) }];
-        if viewed {
-            changes.push(Change::Inode { file: from.file(), inode: Arc::new(source) });
-        }
-        self.change(&mounted, &mut state, &changes)?;
-        // Neither side may be overwritten in place any more where it is shared.
-        state.blobs.remove(&from.file());
-        self.cut_off(&mut state, to, &cut);
-        Ok(len)
-    }
-
-    /// Whether the store's filesystem has space for `len` more bytes.
-    fn check_room(&self, len: u64) -> FsResult<()> {
-        let space = self.workspace.base.statvfs()?;
-        if space.f_bavail.saturating_mul(space.f_frsize) < len {
-            let file = "a reservation".to_owned();
-            return Err(crate::store::StoreError::Full { file }.into());
-        }
-        Ok(())
-    }
-
-    fn copy_bytes(
-        &self,
-        (from, from_offset): (NodeId, u64),
-        (to, to_offset): (NodeId, u64),
-        len: u64,
-        unprivileged: bool,
-    ) -> FsResult<u64> {
-        let mut buffer = Vec::new();
-        let mut done = 0;
-        while done < len {
-            buffer.clear();
-            let want = (len - done).min(COPY_BYTES as u64) as u32;
-            self.read(from, from_offset + done, want, &mut buffer)?;
-            if buffer.is_empty() {
-                break;
-            }
-            self.write(to, to_offset + done, &buffer, unprivileged)?;
-            done += buffer.len() as u64;
-        }
-        Ok(done)
-    }
-}
-
-/// Makes a range of `target` refer to what a range of `source` refers to, and marks both shared.
-/// Returns what it replaced.
-fn share(
-    source: &mut ExtentMap,
-    target: &mut Inode,
-    start: u64,
-    end: u64,
-    to: u64,
-) -> FsResult<Vec<Extent>> {
-    let Content::File(extents) = &mut target.content else { return Err(FsError::Invalid) };
-    let mut cut = extents.cut(to, to + (end - start));
-    for piece in source.pieces(start, end) {
-        let Some(extent) = piece.extent else { continue };
-        let shared = Extent { epoch: 0, ..extent };
-        cut.extend(extents.replace(Extent { off: to + (piece.off - start), ..shared.clone() }));
-        source.replace(shared);
-    }
-    Ok(cut)
 }
 
 fn put_placed(inode: &mut Inode, placed: Placed) -> Vec<Extent> {
@@ -561,7 +290,7 @@ fn has_privileges(inode: &Inode, kill_priv: bool) -> bool {
     set_id || capable
 }
 
-fn drop_privileges(inode: &mut Inode, kill_priv: bool) {
+pub(super) fn drop_privileges(inode: &mut Inode, kill_priv: bool) {
     if kill_priv {
         drop_set_id(inode);
     }
@@ -572,7 +301,7 @@ fn drop_privileges(inode: &mut Inode, kill_priv: bool) {
     }
 }
 
-fn require_file(kind: Kind) -> FsResult<()> {
+pub(super) fn require_file(kind: Kind) -> FsResult<()> {
     match kind {
         Kind::File => Ok(()),
         Kind::Dir => Err(FsError::IsDir),

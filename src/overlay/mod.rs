@@ -19,6 +19,7 @@ mod list;
 mod lookup;
 mod names;
 mod nodes;
+mod ranges;
 mod removal;
 mod roots;
 mod walk;
@@ -30,7 +31,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 
 pub use attrs::AttrChange;
-pub use data::{Allocate, Seek};
+pub use ranges::{Allocate, Seek};
 pub use error::FsError;
 pub use list::{ListItem, Take};
 pub use lookup::MAX_NAME_BYTES;

@@ -16,6 +16,7 @@ mod control;
 mod dispatch;
 mod errno;
 mod invalidate;
+mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod metrics;
@@ -53,6 +54,8 @@ pub struct VfsConfig {
     pub config: String,
     /// Writes back what shared mappings have made dirty in the kernel's cache of this mount.
     pub write_back: Box<dyn Fn() + Send + Sync>,
+    /// Asks the mount for something that the kernel has to ask us for.
+    pub round_trip: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The filesystem.
@@ -71,6 +74,8 @@ pub(crate) struct Inner {
     ticks: std::sync::atomic::AtomicU64,
     ended: std::sync::atomic::AtomicBool,
     background: Mutex<Option<Background>>,
+    /// Writes from the kernel's cache that have come, and that are done.
+    cache_writes: [std::sync::atomic::AtomicU64; 2],
 }
 
 /// How long a base that others can change is believed.
@@ -87,6 +92,7 @@ impl Vfs {
             ticks: Default::default(),
             ended: Default::default(),
             background: Mutex::default(),
+            cache_writes: Default::default(),
         }))
     }
 
@@ -102,7 +108,27 @@ impl Vfs {
     }
 }
 
+/// How often a write-back looks whether more has come.
+const WRITE_BACK_LOOKS: usize = 100;
+
 impl Inner {
+    /// Waits until what shared mappings held when it was called has been written.
+    ///
+    /// The kernel starts those writes and does not wait for them, but it sends requests in order:
+    /// once a later request has come, the writes before it have come too.
+    fn write_back(&self) {
+        use std::sync::atomic::Ordering::Acquire;
+        let [come, done] = &self.cache_writes;
+        (self.config.write_back)();
+        for _ in 0..WRITE_BACK_LOOKS {
+            let before = come.load(Acquire);
+            (self.config.round_trip)();
+            if come.load(Acquire) == before && done.load(Acquire) >= before {
+                return;
+            }
+        }
+    }
+
     fn workspace(&self) -> &Arc<Workspace> {
         &self.overlay.workspace
     }

@@ -120,6 +120,7 @@ impl World {
             show_reserved: false,
             config: String::new(),
             write_back: Box::new(|| ()),
+            round_trip: Box::new(|| ()),
         };
         self.vfs = Some(Vfs::new(Arc::new(workspace), config));
     }

@@ -48,6 +48,10 @@ impl<'a> Race<'a> {
             command
                 .current_dir(&root)
                 .env("CARGO_TARGET_DIR", root.join("target"));
+            // The program's tests make files of fixed names there.
+            let temporary = scratch.join(format!("{}-tmp", idea.name));
+            std::fs::create_dir(&temporary)?;
+            command.env("TMPDIR", temporary);
             // Debug information doubles the time and says nothing here.
             command
                 .env("CARGO_PROFILE_DEV_DEBUG", "0")
