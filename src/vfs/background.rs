@@ -113,7 +113,7 @@ impl Vfs {
         if let Err(error) = workspace.publish() {
             log::error!("main is not published, its changes stay in the store: {error}");
         }
-        let closed = workspace.base.purge(usize::MAX).map_err(BranchError::from).and_then(|_| {
+        let closed = workspace.drop_old_versions().and_then(|()| {
             workspace.checkpoint()?;
             Ok(workspace.store.close()?)
         });

@@ -84,3 +84,26 @@ fn a_directory_that_the_parent_moved_stays_moved_when_a_branch_that_filled_it_co
         Commit { b: Sel(43836) },
     ]);
 }
+
+#[test]
+fn an_unmount_leaves_no_link_that_no_branch_needs() {
+    check(&[
+        RemoveTree { b: Sel(0), dir: Sel(0) },
+        Fork { b: Sel(0), name: Word(0) },
+        Publish,
+        Commit { b: Sel(32768) },
+        Remount { clean: true, sync: false },
+    ]);
+}
+
+#[test]
+fn attributes_set_in_a_directory_that_the_parent_removed_are_not_lost_silently() {
+    check(&[
+        Symlink { b: Sel(0), dir: Sel(0), name: Word(0), target: Word(0) },
+        RemoveTree { b: Sel(0), dir: Sel(0) },
+        Fork { b: Sel(0), name: Word(0) },
+        SetXattr { b: Sel(32768), file: Sel(58983), name: Word(0), len: 0, flags: 0 },
+        RemoveTree { b: Sel(0), dir: Sel(39322) },
+        Commit { b: Sel(32768) },
+    ]);
+}

@@ -259,7 +259,7 @@ impl World {
                 self.replaced(parent, &before)?;
                 self.compare_all(WHOLE)?;
                 if parent == 0 && self.sync {
-                    self.compare_base()?;
+                    self.compare_base(false)?;
                 }
             }
             _ => return Err(format!("commit answers {got:?}, the model says {verdict:?}")),
@@ -399,13 +399,13 @@ impl World {
             Op::Publish => {
                 let done = self.write_reserved(0, Reserved::Ctl, b"publish")?;
                 agree(&done, &Ok(()))?;
-                self.compare_base()?;
+                self.compare_base(false)?;
                 self.compare_all(WHOLE)
             }
             Op::Remount { clean, sync } => {
                 if clean {
                     vfs.unmounted();
-                    self.compare_base().map_err(|e| format!("after unmounting: {e}"))?;
+                    self.compare_base(true).map_err(|e| format!("after unmounting: {e}"))?;
                 }
                 drop(vfs);
                 self.kill();
