@@ -275,6 +275,11 @@ impl Workspace {
         }
     }
 
+    /// Ends every [`Workspace::pin`]: the kernel is gone, and with it all open files.
+    pub fn unpin_all(&self) {
+        self.pins.lock().clear();
+    }
+
     /// The oldest base version that something other than main's view needs.
     fn oldest_pinned(&self) -> Option<u64> {
         let views = self.table.all().into_iter().filter(|branch| branch.id != BranchId::MAIN);

@@ -110,6 +110,7 @@ impl Vfs {
         if workspace.options.read_only {
             return;
         }
+        workspace.unpin_all();
         if let Err(error) = workspace.publish() {
             log::error!("main is not published, its changes stay in the store: {error}");
         }

@@ -107,3 +107,15 @@ fn attributes_set_in_a_directory_that_the_parent_removed_are_not_lost_silently()
         Commit { b: Sel(32768) },
     ]);
 }
+
+#[test]
+fn an_unmount_leaves_nothing_of_files_that_were_open() {
+    check(&[
+        Create { b: Sel(13), dir: Sel(31367), name: Word(4), mode: 2405 },
+        Open { b: Sel(19058), file: Sel(24956) },
+        Fork { b: Sel(10277), name: Word(8) },
+        Append { b: Sel(53604), file: Sel(15273), len: 63942, fill: 123 },
+        Commit { b: Sel(64673) },
+        RemoveTree { b: Sel(0), dir: Sel(35664) },
+    ]);
+}
