@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main -> cli -> client -> proto
-//!      -> daemon -> fuse -> vfs -> { ctlfs, overlay } -> branch -> { store, base } -> tree -> sys
+//!      -> daemon -> fuse -> vfs -> ctlfs -> overlay -> branch -> { store, base } -> tree -> sys
 //! ```
 //!
 //! | layer | what it owns |
@@ -12,7 +12,7 @@
 //! | [`sys`] | system calls that the crates do not wrap; the only place with `unsafe` |
 //! | [`tree`] | ids, attributes, inodes, extents, views: pure values |
 //! | [`store`] | the journal, checkpoints, data segments, blobs, the superblock: bytes on disk |
-//! | [`base`] | the directory below, at any published version; the only writer of it is `base::publish` |
+//! | [`base`] | the directory below, at any published version, and the only code that writes it |
 //! | [`branch`] | fork, commit, abort, trash, recovery: what the records mean |
 //! | [`overlay`] | POSIX operations on one branch: a view laid over the base |
 //! | [`ctlfs`] | the reserved files: `.ctl`, `@self/...` |

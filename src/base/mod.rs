@@ -34,8 +34,8 @@
 //! # Locks
 //!
 //! `purging`, then `layout`: shared for reading (around resolving *and* using what was resolved),
-//! exclusive for publishing and trimming; then, each alone, the caches, the id map, the purge queue.
-//! Callbacks given by the owner run under these locks and must not call into the base.
+//! exclusive for publishing and trimming; then, each alone, the caches, the id map, the purge
+//! queue. Callbacks given by the owner run under these locks and must not call into the base.
 //!
 //! # Cost
 //!

@@ -28,8 +28,8 @@ impl Base {
         self.layout.read().events.happened_below(at, path)
     }
 
-    /// Every path, in the newest version, that leads to inode `ino`. Walks the whole base: for files
-    /// with several names only.
+    /// Every path, in the newest version, that leads to inode `ino`. Walks the whole base: for
+    /// files with several names only.
     pub fn paths_of(&self, ino: u64) -> Result<Vec<Vec<u8>>, BaseError> {
         let version = self.version();
         let mut paths = Vec::new();
@@ -45,7 +45,10 @@ impl Base {
                 let path = join(&dir, name.name);
                 if name.kind == Kind::Dir {
                     todo.push(path);
-                } else if self.lookup(version, &path)?.is_some_and(|f| f.ident.ino == ino) {
+                } else if self
+                    .lookup(version, &path)?
+                    .is_some_and(|f| f.ident.ino == ino)
+                {
                     paths.push(path);
                 }
             }

@@ -2,7 +2,8 @@
 //!
 //! Views share structure and so does a checkpoint. Along one branch's life its snapshots (what its
 //! children forked from, in order, then its present view) differ little, so each is written as its
-//! difference from the one before: the size is that of what is distinct, not branches times changes.
+//! difference from the one before: the size is that of what is distinct, not branches times
+//! changes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -52,12 +53,22 @@ impl Workspace {
         for entry in self.base.ids() {
             let mut bytes = Vec::new();
             entry.encode(&mut bytes);
-            writer.put(&Record::Id { entry: bytes.into() }.encode())?;
+            writer.put(
+                &Record::Id {
+                    entry: bytes.into(),
+                }
+                .encode(),
+            )?;
         }
         for event in self.base.events() {
             let mut bytes = Vec::new();
             event.encode(&mut bytes);
-            writer.put(&Record::BaseEvent { event: bytes.into() }.encode())?;
+            writer.put(
+                &Record::BaseEvent {
+                    event: bytes.into(),
+                }
+                .encode(),
+            )?;
         }
         write_branches(&mut writer, &snapshots)?;
         writer.finish()?;
@@ -143,11 +154,20 @@ fn write_view(
         Some((from_number, base)) if !view.is_empty() => (Some(from_number), base),
         _ => (None, &empty),
     };
-    let start =
-        Record::ViewStart { view: number, from: from_number, base_version: view.base_version };
+    let start = Record::ViewStart {
+        view: number,
+        from: from_number,
+        base_version: view.base_version,
+    };
     writer.put(&start.encode())?;
     for changes in base.changes_to(view).chunks(PART) {
-        writer.put(&Record::ViewPart { view: number, changes: changes.to_vec() }.encode())?;
+        writer.put(
+            &Record::ViewPart {
+                view: number,
+                changes: changes.to_vec(),
+            }
+            .encode(),
+        )?;
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Commit: a branch's changes go into its parent as one step, the first winner's siblings are lost.
 //!
 //! The decision is taken and the tables are changed under the parent's and the branch's lock, after
-//! one small record is in the journal. Where the parent is still as it was at the fork, which is the
-//! usual case, its view becomes a clone of the branch's: O(1), whatever the branch changed. Else the
-//! changes are merged (see `merge`), and any path that both sides changed refuses the whole commit.
+//! one small record is in the journal. Where the parent is still as it was at the fork, which is
+//! the usual case, its view becomes a clone of the branch's: O(1), whatever the branch changed.
+//! Else the changes are merged (see `merge`), and any path that both sides changed refuses the
+//! whole commit.
 
 use std::sync::Arc;
 
@@ -74,7 +75,9 @@ impl Workspace {
         let state = branch.state.read();
         let changes = self.diff(&state.fork_view, &state.view)?;
         let merge = self.merge(&parent, &state)?;
-        let refusal = refuse(&parent, &state).err().or_else(|| merge.refusal(&state.meta.name));
+        let refusal = refuse(&parent, &state)
+            .err()
+            .or_else(|| merge.refusal(&state.meta.name));
         let losers = losers(&parent, branch.id);
         Ok(Preview {
             changes,
@@ -95,7 +98,8 @@ impl Workspace {
     /// Whether the base still is what `branch`, a child of main, and main itself take it for where
     /// they would change it. Fails with `BaseChanged`.
     ///
-    /// A branch that could not be committed anyway is refused for that, as [`Workspace::commit`] would.
+    /// A branch that could not be committed anyway is refused for that, as [`Workspace::commit`]
+    /// would.
     pub fn check_base(&self, branch: &Arc<Branch>) -> Result<(), BranchError> {
         refuse(&self.main().state.read(), &branch.state.read())?;
         self.base.distrust();
@@ -125,7 +129,9 @@ impl Workspace {
     ) -> Result<(), BranchError> {
         let mut check = |path: &[u8], stamp: Option<u64>| -> Result<(), BranchError> {
             // What a publish has replaced since is the merge's to judge.
-            let Some(now) = self.base.current_path(new.base_version, path)? else { return Ok(()) };
+            let Some(now) = self.base.current_path(new.base_version, path)? else {
+                return Ok(());
+            };
             // In the version of the view: that a publish set its attributes is no change behind us.
             let found = self.base.lookup(new.base_version, path)?;
             let is_dir = found.is_some_and(|found| found.attr.kind == Kind::Dir);
@@ -151,8 +157,8 @@ impl Workspace {
     /// Commits a live branch into its parent and makes that durable.
     ///
     /// `orphan` is called for each file of the parent that the commit replaces or removes, with the
-    /// parent's state as it still is and the view that takes its place. Fails with `Ended`, `HasChildren`, `LateCommit` or `Conflict`,
-    /// and has changed nothing then.
+    /// parent's state as it still is and the view that takes its place. Fails with `Ended`,
+    /// `HasChildren`, `LateCommit` or `Conflict`, and has changed nothing then.
     pub fn commit(
         &self,
         branch: &Arc<Branch>,
@@ -166,7 +172,13 @@ impl Workspace {
                 self.barrier()?;
             }
             Err(BranchError::Conflict { paths, .. } | BranchError::BaseChanged { paths }) => {
-                self.history.add(What::Conflict { paths: paths.clone() }, names, branch.id);
+                self.history.add(
+                    What::Conflict {
+                        paths: paths.clone(),
+                    },
+                    names,
+                    branch.id,
+                );
             }
             Err(_) => {}
         }
@@ -174,14 +186,23 @@ impl Workspace {
     }
 
     fn note_commit(&self, branch: &Branch, winner: Names, effects: &Effects) {
-        let Some(changed) = &effects.changed else { return };
+        let Some(changed) = &effects.changed else {
+            return;
+        };
         let generation = changed.branch.state.read().meta.generation;
         let paths = (changed.names.len().max(changed.replaced.len())) as u64;
-        self.history.add(What::Commit { generation, paths }, winner.clone(), branch.id);
+        self.history.add(
+            What::Commit { generation, paths },
+            winner.clone(),
+            branch.id,
+        );
         for dead in &effects.dead {
             if dead.branch.id != branch.id {
-                let lost = What::Lost { winner: winner.clone() };
-                self.history.add(lost, self.names_of(&dead.branch), dead.branch.id);
+                let lost = What::Lost {
+                    winner: winner.clone(),
+                };
+                self.history
+                    .add(lost, self.names_of(&dead.branch), dead.branch.id);
             }
         }
     }
@@ -202,15 +223,24 @@ impl Workspace {
             return Err(refusal);
         }
         let mut trash_incarnations = Vec::new();
-        let beaten = self.table.some(losers(&parent_state, branch.id).map(|(_, id)| *id));
+        let beaten = self
+            .table
+            .some(losers(&parent_state, branch.id).map(|(_, id)| *id));
         for sibling in &beaten {
             trash_incarnations.extend(self.trash_numbers(sibling)?);
         }
         let incarnation = self.number()?;
         let time = clock::now();
         let merged = merge.changes.is_some();
-        for changes in merge.changes.iter().flat_map(|changes| changes.chunks(PART)) {
-            self.log(&Record::CommitPart { branch: branch.id, changes: changes.to_vec() })?;
+        for changes in merge
+            .changes
+            .iter()
+            .flat_map(|changes| changes.chunks(PART))
+        {
+            self.log(&Record::CommitPart {
+                branch: branch.id,
+                changes: changes.to_vec(),
+            })?;
         }
         self.log(&Record::Commit {
             branch: branch.id,
@@ -230,30 +260,40 @@ impl Workspace {
         );
         drop(state);
         drop(parent_state);
-        let mut effects = Effects { dead: vec![dead], changed: Some(changed) };
+        let mut effects = Effects {
+            dead: vec![dead],
+            changed: Some(changed),
+        };
         let numbers: TrashNumbers = trash_incarnations.into_iter().collect();
         for sibling in &beaten {
-            self.table.end_tree(&parent, sibling, (End::Lost, time), &numbers, &mut effects);
+            self.table
+                .end_tree(&parent, sibling, (End::Lost, time), &numbers, &mut effects);
         }
         Ok(effects)
     }
 }
 
 /// The children of a branch that a commit of `winner` ends.
-pub(super) fn losers(
-    parent: &State,
-    winner: BranchId,
-) -> impl Iterator<Item = (&Name, &BranchId)> {
+pub(super) fn losers(parent: &State, winner: BranchId) -> impl Iterator<Item = (&Name, &BranchId)> {
     let first_winner = parent.meta.policy == Policy::FirstWinner;
-    parent.children.iter().filter(move |(_, id)| first_winner && **id != winner)
+    parent
+        .children
+        .iter()
+        .filter(move |(_, id)| first_winner && **id != winner)
 }
 
 fn refuse(parent: &State, state: &State) -> Result<(), BranchError> {
     require_childless(state)?;
     if parent.ended.is_some() {
-        return Err(BranchError::Ended { name: parent.meta.name.clone() });
+        return Err(BranchError::Ended {
+            name: parent.meta.name.clone(),
+        });
     }
-    let BranchMeta { name, fork_generation, .. } = &state.meta;
+    let BranchMeta {
+        name,
+        fork_generation,
+        ..
+    } = &state.meta;
     if parent.meta.policy == Policy::FirstWinner && *fork_generation != parent.meta.generation {
         return Err(BranchError::LateCommit { name: name.clone() });
     }
@@ -262,7 +302,9 @@ fn refuse(parent: &State, state: &State) -> Result<(), BranchError> {
 
 /// What of `parent` is stale once the difference between two views of a child has gone into it.
 fn changed(parent: &Arc<Branch>, fork_view: &View, view: &View) -> Changed {
-    let names = fork_view.diff_dentries(view).map(|(key, _, _)| (key.dir, key.name.clone()));
+    let names = fork_view
+        .diff_dentries(view)
+        .map(|(key, _, _)| (key.dir, key.name.clone()));
     let mut replaced = Vec::new();
     let mut dirs = Vec::new();
     for (file, was, is) in fork_view.diff_inodes(view) {
@@ -273,5 +315,10 @@ fn changed(parent: &Arc<Branch>, fork_view: &View, view: &View) -> Changed {
             _ => {}
         }
     }
-    Changed { branch: parent.clone(), names: names.collect(), replaced, dirs }
+    Changed {
+        branch: parent.clone(),
+        names: names.collect(),
+        replaced,
+        dirs,
+    }
 }

@@ -60,8 +60,12 @@ impl Workspace {
             if was.as_ref().map(|s| s.file) == is.as_ref().map(|s| s.file) {
                 continue;
             }
-            let old_path = self.path_of_dir(old, key.dir, origin)?.map(|d| join(&d, &key.name));
-            let new_path = self.path_of_dir(new, key.dir, origin)?.map(|d| join(&d, &key.name));
+            let old_path = self
+                .path_of_dir(old, key.dir, origin)?
+                .map(|d| join(&d, &key.name));
+            let new_path = self
+                .path_of_dir(new, key.dir, origin)?
+                .map(|d| join(&d, &key.name));
             if let (Some(was), Some(is), Some(path)) = (&was, &is, &new_path) {
                 let kind = if was.kind == is.kind {
                     PathChangeKind::Modified
@@ -88,14 +92,21 @@ impl Workspace {
             put(path, change, kind == Kind::Dir, &mut changes);
         }
         for (path, kind) in gone.into_values().flatten() {
-            put(path, PathChangeKind::Deleted, kind == Kind::Dir, &mut changes);
+            put(
+                path,
+                PathChangeKind::Deleted,
+                kind == Kind::Dir,
+                &mut changes,
+            );
         }
         for (file, was, is) in old.diff_inodes(new) {
             let Some(is) = is else { continue };
             if settled.contains(&file) || (was.is_none() && is.origin.is_none()) {
                 continue;
             }
-            let Some(kind) = self.inode_change(old, was.map(|w| &**w), is)? else { continue };
+            let Some(kind) = self.inode_change(old, was.map(|w| &**w), is)? else {
+                continue;
+            };
             if let Some(path) = self.path_of_file(new, file)? {
                 put(path, kind, is.is_dir(), &mut changes);
             }
@@ -113,8 +124,12 @@ impl Workspace {
         let (attr, same_content, same_xattrs) = match was {
             Some(was) => (was.attr, was.content == is.content, was.xattrs == is.xattrs),
             None => {
-                let Some(origin) = &is.origin else { return Ok(None) };
-                let Some(found) = self.below(old, &origin.path)? else { return Ok(None) };
+                let Some(origin) = &is.origin else {
+                    return Ok(None);
+                };
+                let Some(found) = self.below(old, &origin.path)? else {
+                    return Ok(None);
+                };
                 let inherited = matches!(is.xattrs, crate::tree::Xattrs::OfOrigin);
                 (found.attr, is_whole_origin(is, found.attr.size), inherited)
             }
@@ -132,7 +147,9 @@ impl Workspace {
 
 /// Whether a file's content is just that of its origin, which has `size` bytes.
 pub(super) fn is_whole_origin(inode: &Inode, size: u64) -> bool {
-    let Content::File(extents) = &inode.content else { return true };
+    let Content::File(extents) = &inode.content else {
+        return true;
+    };
     if inode.attr.size != size {
         return false;
     }
@@ -140,7 +157,9 @@ pub(super) fn is_whole_origin(inode: &Inode, size: u64) -> bool {
         return true;
     }
     extents.single().is_some_and(|extent| {
-        let Source::Base { origin, at: 0 } = &extent.source else { return false };
+        let Source::Base { origin, at: 0 } = &extent.source else {
+            return false;
+        };
         extent.off == 0 && extent.len == size && Some(origin) == inode.origin.as_ref()
     })
 }

@@ -32,7 +32,8 @@ impl Workspace {
         };
         let mut effects = Effects::default();
         let when = (End::Aborted, clock::now());
-        self.table.end_tree(&parent, branch, when, &numbers, &mut effects);
+        self.table
+            .end_tree(&parent, branch, when, &numbers, &mut effects);
         self.history.add(What::Abort, names, branch.id);
         Ok(effects)
     }
@@ -64,19 +65,28 @@ impl Workspace {
         let branch = {
             let state = parent.state.read();
             if state.ended.is_some() {
-                return Err(BranchError::Ended { name: state.meta.name.clone() });
+                return Err(BranchError::Ended {
+                    name: state.meta.name.clone(),
+                });
             }
             if state.children.contains_key(name) {
                 return Err(BranchError::NameTaken { name: name.clone() });
             }
-            let missing = || BranchError::NoSuchBranch { name: trash_name.clone() };
+            let missing = || BranchError::NoSuchBranch {
+                name: trash_name.clone(),
+            };
             let id = state.trash.get(trash_name).ok_or_else(missing)?;
             self.branch(*id).ok_or_else(missing)?
         };
         let incarnation = self.number()?;
-        self.log(&Record::Restore { branch: branch.id, name: name.clone(), incarnation })?;
+        self.log(&Record::Restore {
+            branch: branch.id,
+            name: name.clone(),
+            incarnation,
+        })?;
         self.table.restored(parent, &branch, name, incarnation);
-        self.history.add(What::Restore, self.names_of(&branch), branch.id);
+        self.history
+            .add(What::Restore, self.names_of(&branch), branch.id);
         Ok(branch)
     }
 
@@ -115,11 +125,16 @@ impl Workspace {
 /// Refuses to end a branch that has ended already or has live children.
 pub(super) fn require_childless(state: &State) -> Result<(), BranchError> {
     if state.ended.is_some() {
-        return Err(BranchError::Ended { name: state.meta.name.clone() });
+        return Err(BranchError::Ended {
+            name: state.meta.name.clone(),
+        });
     }
     if !state.children.is_empty() {
         let children = state.children.keys().map(|name| name.to_vec()).collect();
-        return Err(BranchError::HasChildren { name: state.meta.name.clone(), children });
+        return Err(BranchError::HasChildren {
+            name: state.meta.name.clone(),
+            children,
+        });
     }
     Ok(())
 }

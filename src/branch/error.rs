@@ -8,7 +8,10 @@ use crate::tree::Name;
 #[derive(Debug, thiserror::Error)]
 pub enum BranchError {
     /// The branch has ended (ESTALE).
-    #[error("branch {:?} has ended: it was committed, aborted or lost", lossy(name))]
+    #[error(
+        "branch {:?} has ended: it was committed, aborted or lost",
+        lossy(name)
+    )]
     Ended {
         /// The branch.
         name: Name,
@@ -48,7 +51,12 @@ pub enum BranchError {
         paths: Vec<Vec<u8>>,
     },
     /// Only a branch without live children can end (ENOTEMPTY).
-    #[error("branch {:?} has live branches: {}{}; commit or abort them first", lossy(name), lossy(&children[0]), more(children))]
+    #[error(
+        "branch {:?} has live branches: {}{}; commit or abort them first",
+        lossy(name),
+        lossy(&children[0]),
+        more(children)
+    )]
     HasChildren {
         /// The branch.
         name: Name,

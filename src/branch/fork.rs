@@ -22,7 +22,9 @@ impl Workspace {
         let _running = self.begin();
         let mut state = parent.state.write();
         if state.ended.is_some() {
-            return Err(BranchError::Ended { name: state.meta.name.clone() });
+            return Err(BranchError::Ended {
+                name: state.meta.name.clone(),
+            });
         }
         if state.children.contains_key(name) {
             return Err(BranchError::NameTaken { name: name.clone() });
@@ -44,10 +46,14 @@ impl Workspace {
             limits: Limits::default(),
             note: Box::default(),
         };
-        self.log(&Record::Fork { meta: Box::new(meta.clone()), parent_epoch })?;
+        self.log(&Record::Fork {
+            meta: Box::new(meta.clone()),
+            parent_epoch,
+        })?;
         let child = self.table.forked(&mut state, meta, parent_epoch);
         drop(state);
-        self.history.add(What::Fork, self.names_of(&child), child.id);
+        self.history
+            .add(What::Fork, self.names_of(&child), child.id);
         Ok(child)
     }
 
@@ -62,16 +68,22 @@ impl Workspace {
         let mut parent = parent.state.write();
         let mut state = branch.state.write();
         if state.ended.is_some() {
-            return Err(BranchError::Ended { name: state.meta.name.clone() });
+            return Err(BranchError::Ended {
+                name: state.meta.name.clone(),
+            });
         }
         if parent.children.contains_key(name) {
             return Err(BranchError::NameTaken { name: name.clone() });
         }
-        self.log(&Record::Rename { branch: branch.id, name: name.clone() })?;
+        self.log(&Record::Rename {
+            branch: branch.id,
+            name: name.clone(),
+        })?;
         self.table.renamed(&mut parent, &mut state, name);
         drop(state);
         drop(parent);
-        self.history.add(What::Rename { from }, self.names_of(branch), branch.id);
+        self.history
+            .add(What::Rename { from }, self.names_of(branch), branch.id);
         Ok(())
     }
 

@@ -90,7 +90,13 @@ impl History {
         if events.1.len() >= MOST_EVENTS {
             events.1.drain(..MOST_EVENTS / 2);
         }
-        events.1.push(Happened { seq, time: clock::now(), what, branch, number });
+        events.1.push(Happened {
+            seq,
+            time: clock::now(),
+            what,
+            branch,
+            number,
+        });
     }
 
     /// Calls `f` with the events, oldest first.

@@ -2,9 +2,9 @@
 //!
 //! Three states meet: the parent at the fork, the branch now, the parent now. A *name* is in
 //! conflict where the parent shows another file under it than it did at the fork; a *file* where
-//! its content, mode, owner or attributes did; directories only by mode, owner and attributes, since
-//! two sides may well add different names to one directory. Removing a directory in which the other
-//! side changed something is a conflict too.
+//! its content, mode, owner or attributes did; directories only by mode, owner and attributes,
+//! since two sides may well add different names to one directory. Removing a directory in which the
+//! other side changed something is a conflict too.
 //!
 //! The parent may lie on a newer version of the base than the branch (main, after a publish). Then
 //! what refers to base paths is carried over to where those objects are now.
@@ -32,7 +32,9 @@ pub struct Merge {
 impl Merge {
     /// The view that the parent gets.
     pub fn result(&self, parent: &View, child: &View) -> View {
-        let Some(changes) = &self.changes else { return child.clone() };
+        let Some(changes) = &self.changes else {
+            return child.clone();
+        };
         let mut view = parent.clone();
         for change in changes {
             view.apply(change);
@@ -45,7 +47,10 @@ impl Merge {
         if self.conflicts.is_empty() {
             return None;
         }
-        Some(BranchError::Conflict { name: branch.clone(), paths: self.conflicts.clone() })
+        Some(BranchError::Conflict {
+            name: branch.clone(),
+            paths: self.conflicts.clone(),
+        })
     }
 }
 
@@ -65,7 +70,10 @@ impl Workspace {
     /// Compares `child` with its parent. Costs what both have changed since the fork.
     pub(super) fn merge(&self, parent: &State, child: &State) -> Result<Merge, BranchError> {
         if unchanged(&parent.view, &child.fork_view) {
-            return Ok(Merge { conflicts: Vec::new(), changes: None });
+            return Ok(Merge {
+                conflicts: Vec::new(),
+                changes: None,
+            });
         }
         let mut merging = Merging {
             workspace: self,
@@ -80,10 +88,17 @@ impl Workspace {
         merging.names()?;
         merging.drop_removed()?;
         merging.check_loops()?;
-        let Merging { mut conflicts, changes, .. } = merging;
+        let Merging {
+            mut conflicts,
+            changes,
+            ..
+        } = merging;
         conflicts.sort();
         conflicts.dedup();
-        Ok(Merge { conflicts, changes: Some(changes) })
+        Ok(Merge {
+            conflicts,
+            changes: Some(changes),
+        })
     }
 }
 
@@ -93,10 +108,17 @@ impl Merging<'_> {
         if self.child.base_version == self.parent.base_version {
             return Ok(Some(path.to_vec()));
         }
-        Ok(self.workspace.base.current_path(self.child.base_version, path)?)
+        Ok(self
+            .workspace
+            .base
+            .current_path(self.child.base_version, path)?)
     }
 
-    pub(super) fn conflict_at_file(&mut self, file: FileId, inode: &Inode) -> Result<(), BranchError> {
+    pub(super) fn conflict_at_file(
+        &mut self,
+        file: FileId,
+        inode: &Inode,
+    ) -> Result<(), BranchError> {
         let path = match self.workspace.path_of_file(self.child, file)? {
             Some(path) => path,
             None => inode.name.to_vec(),
@@ -177,19 +199,25 @@ impl Merging<'_> {
             },
             (Some(was), None) => {
                 // It may have been published since, and be the base's now.
-                let Some(found) = self.published(file, inode)? else { return Ok(true) };
+                let Some(found) = self.published(file, inode)? else {
+                    return Ok(true);
+                };
                 Ok(found.attr.mtime != was.attr.mtime
                     || found.attr.size != was.attr.size
                     || found.attr.mode != was.attr.mode
                     || (found.attr.uid, found.attr.gid) != (was.attr.uid, was.attr.gid))
             }
             (None, None) => {
-                let Some(origin) = &inode.origin else { return Ok(false) };
+                let Some(origin) = &inode.origin else {
+                    return Ok(false);
+                };
                 if self.child.base_version == self.parent.base_version {
                     return Ok(false);
                 }
                 let then = self.workspace.below(self.child, &origin.path)?;
-                let Some(path) = self.carried(&origin.path)? else { return Ok(true) };
+                let Some(path) = self.carried(&origin.path)? else {
+                    return Ok(true);
+                };
                 let now = self.workspace.below(self.parent, &path)?;
                 Ok(then.map(|f| f.stamp) != now.map(|f| f.stamp))
             }
@@ -197,8 +225,14 @@ impl Merging<'_> {
     }
 
     /// Whether the parent's copy of a base file says anything else than the base did at the fork.
-    pub(super) fn differs_from_base(&self, origin: &Origin, now: &Inode) -> Result<bool, BranchError> {
-        let Some(then) = self.workspace.below(self.child, &origin.path)? else { return Ok(true) };
+    pub(super) fn differs_from_base(
+        &self,
+        origin: &Origin,
+        now: &Inode,
+    ) -> Result<bool, BranchError> {
+        let Some(then) = self.workspace.below(self.child, &origin.path)? else {
+            return Ok(true);
+        };
         Ok(!is_whole_origin(now, then.attr.size)
             || now.attr.mode != then.attr.mode
             || (now.attr.uid, now.attr.gid) != (then.attr.uid, then.attr.gid)
@@ -206,8 +240,14 @@ impl Merging<'_> {
     }
 
     /// The base's file of this id where the child knows a path of it.
-    pub(super) fn published(&self, file: FileId, inode: &Inode) -> Result<Option<Found>, BranchError> {
-        let Some(path) = self.workspace.path_of_file(self.fork, file)? else { return Ok(None) };
+    pub(super) fn published(
+        &self,
+        file: FileId,
+        inode: &Inode,
+    ) -> Result<Option<Found>, BranchError> {
+        let Some(path) = self.workspace.path_of_file(self.fork, file)? else {
+            return Ok(None);
+        };
         let found = self.workspace.below(self.parent, &path)?;
         Ok(found.filter(|found| found.fid == file && found.attr.kind == inode.attr.kind))
     }
@@ -221,8 +261,12 @@ impl Merging<'_> {
         if self.fork.inode(file).is_none() {
             return Ok(None);
         }
-        let Some(path) = self.workspace.path_of_file(self.fork, file)? else { return Ok(None) };
-        Ok(self.published(file, inode)?.map(|found| Arc::new(origin_at(path, &found))))
+        let Some(path) = self.workspace.path_of_file(self.fork, file)? else {
+            return Ok(None);
+        };
+        Ok(self
+            .published(file, inode)?
+            .map(|found| Arc::new(origin_at(path, &found))))
     }
 
     /// The inode as it goes into the parent: with its origin and base extents where they are now.
@@ -258,8 +302,12 @@ impl Merging<'_> {
     }
 
     fn carry_origin(&self, origin: &Arc<Origin>) -> Result<Option<Arc<Origin>>, BranchError> {
-        let Some(path) = self.carried(&origin.path)? else { return Ok(None) };
-        let Some(found) = self.workspace.below(self.parent, &path)? else { return Ok(None) };
+        let Some(path) = self.carried(&origin.path)? else {
+            return Ok(None);
+        };
+        let Some(found) = self.workspace.below(self.parent, &path)? else {
+            return Ok(None);
+        };
         Ok(Some(Arc::new(origin_at(path, &found))))
     }
 
@@ -283,7 +331,10 @@ impl Merging<'_> {
             return Ok(Source::Base { origin, at: *at });
         }
         // The file that it shares with was replaced since; only its old version has these bytes.
-        let file = self.workspace.base.open_file(self.child.base_version, &origin.path)?;
+        let file = self
+            .workspace
+            .base
+            .open_file(self.child.base_version, &origin.path)?;
         let id = self.workspace.store.blob_new();
         let mut buffer = vec![0; 1 << 20];
         let mut done = 0;
@@ -293,20 +344,33 @@ impl Merging<'_> {
             if got == 0 {
                 break;
             }
-            self.workspace.store.blob_write(id, extent.off + done, &buffer[..got])?;
+            self.workspace
+                .store
+                .blob_write(id, extent.off + done, &buffer[..got])?;
             done += got as u64;
         }
-        Ok(Source::Blob { id: id.0, at: extent.off })
+        Ok(Source::Blob {
+            id: id.0,
+            at: extent.off,
+        })
     }
 
-    fn dir(&mut self, file: FileId, was: Option<&Inode>, is: &Arc<Inode>) -> Result<(), BranchError> {
+    fn dir(
+        &mut self,
+        file: FileId,
+        was: Option<&Inode>,
+        is: &Arc<Inode>,
+    ) -> Result<(), BranchError> {
         let base = match (was, &is.origin) {
             (None, Some(origin)) => self.workspace.below(self.child, &origin.path)?,
             _ => None,
         };
         let before = was.map(|w| w.attr).or(base.map(|found| found.attr));
         let Some(before) = before else {
-            self.changes.push(Change::Inode { file, inode: is.clone() });
+            self.changes.push(Change::Inode {
+                file,
+                inode: is.clone(),
+            });
             return Ok(());
         };
         let mut inode = (*self.carry(file, is)?).clone();
@@ -314,8 +378,12 @@ impl Merging<'_> {
             (Some(now), _) => Some((now.attr, Some(now))),
             (None, Some(origin)) => {
                 let found = self.workspace.below(self.parent, &origin.path)?;
-                let place = self.workspace.place_of_base_dir(self.parent, &origin.path)?;
-                found.filter(|_| place.is_some()).map(|found| (found.attr, None))
+                let place = self
+                    .workspace
+                    .place_of_base_dir(self.parent, &origin.path)?;
+                found
+                    .filter(|_| place.is_some())
+                    .map(|found| (found.attr, None))
             }
             (None, None) => self.published(file, is)?.map(|found| (found.attr, None)),
         };
@@ -361,7 +429,10 @@ impl Merging<'_> {
             };
             (inode.parent, inode.name) = now.unwrap_or((is.parent, is.name.clone()));
         }
-        self.changes.push(Change::Inode { file, inode: Arc::new(inode) });
+        self.changes.push(Change::Inode {
+            file,
+            inode: Arc::new(inode),
+        });
         Ok(())
     }
 
@@ -376,8 +447,14 @@ impl Merging<'_> {
                 continue;
             }
             let origin = origin_of(self.child, self.fork, key.dir);
-            let was = self.workspace.shown(self.fork, key, origin)?.map(|s| (s.file, s.kind));
-            let is = self.workspace.shown(self.child, key, origin)?.map(|s| (s.file, s.kind));
+            let was = self
+                .workspace
+                .shown(self.fork, key, origin)?
+                .map(|s| (s.file, s.kind));
+            let is = self
+                .workspace
+                .shown(self.child, key, origin)?
+                .map(|s| (s.file, s.kind));
             let carried = match origin {
                 Some(origin) => self.carried(origin)?,
                 None => self.published_dir(key.dir)?,
@@ -385,14 +462,18 @@ impl Merging<'_> {
             let now = self.workspace.shown(self.parent, key, carried.as_deref())?;
             let now = now.map(|s| (s.file, s.kind));
             let name = |merging: &Self| -> Result<Vec<u8>, BranchError> {
-                let dir = merging.workspace.path_of_dir(merging.child, key.dir, origin)?;
+                let dir = merging
+                    .workspace
+                    .path_of_dir(merging.child, key.dir, origin)?;
                 Ok(join(&dir.unwrap_or_default(), &key.name))
             };
             if now != was && now != is {
                 let path = name(self)?;
                 self.conflicts.push(path);
             }
-            if alive.insert(key.dir) && !self.dir_alive(key.dir, was.is_some(), carried.as_deref())? {
+            if alive.insert(key.dir)
+                && !self.dir_alive(key.dir, was.is_some(), carried.as_deref())?
+            {
                 let path = name(self)?;
                 self.conflicts.push(path);
             }
@@ -422,7 +503,9 @@ impl Merging<'_> {
         if self.child.base_version == self.parent.base_version || self.fork.inode(dir).is_none() {
             return Ok(None);
         }
-        let Some(path) = self.workspace.path_of_file(self.fork, dir)? else { return Ok(None) };
+        let Some(path) = self.workspace.path_of_file(self.fork, dir)? else {
+            return Ok(None);
+        };
         let found = self.workspace.below(self.parent, &path)?;
         Ok(found.filter(|found| found.fid == dir).map(|_| path))
     }
@@ -438,7 +521,10 @@ impl Merging<'_> {
             return Ok(true);
         }
         match carried {
-            Some(path) => Ok(self.workspace.place_of_base_dir(self.parent, path)?.is_some()),
+            Some(path) => Ok(self
+                .workspace
+                .place_of_base_dir(self.parent, path)?
+                .is_some()),
             None => Ok(!existed && self.fork.inode(dir).is_none()),
         }
     }
@@ -454,7 +540,10 @@ impl Merging<'_> {
         let key = key.clone();
         self.changes.push(match (is, hides) {
             (None, None) => Change::NoDentry { key },
-            (file, hides) => Change::Dentry { key, dentry: Dentry { file, hides } },
+            (file, hides) => Change::Dentry {
+                key,
+                dentry: Dentry { file, hides },
+            },
         });
         Ok(())
     }

@@ -9,7 +9,8 @@
 //! - What an operation makes visible or stale is *returned* to the caller as [`Effects`].
 //!
 //! *Lock order*: `quiesce` (shared by every operation, exclusive for a checkpoint's snapshot), then
-//! `family` (for operations on more than one branch), then states from the root down, then the store.
+//! `family` (for operations on more than one branch), then states from the root down, then the
+//! store.
 
 mod checkpoint;
 mod clock;
@@ -27,10 +28,12 @@ mod record;
 mod recover;
 mod removals;
 mod resolve;
+mod staged;
 mod state;
 mod table;
 mod verify;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,8 +51,8 @@ pub use reclaim::Reclaimed;
 pub use record::Record;
 pub use recover::Places;
 pub use resolve::{join, split};
-pub use verify::{Finding, Verified, verify_store};
 pub use state::{Branch, BranchMeta, End, Ending, Limits, Policy, State, Usage};
+pub use verify::{Finding, Verified, verify_store};
 
 use table::Table;
 
@@ -156,7 +159,7 @@ impl Workspace {
             return Err(BranchError::ReadOnly);
         }
         thread_local! {
-            static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+            static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         BUFFER.with_borrow_mut(|buffer| {
             record::encode_set(branch, changes, buffer);
@@ -165,7 +168,10 @@ impl Workspace {
         for change in changes {
             // What was written over in the same blob is where the new bytes are now.
             let blob = match change {
-                Change::Write { extent: Some(extent), .. } => match extent.source {
+                Change::Write {
+                    extent: Some(extent),
+                    ..
+                } => match extent.source {
                     Source::Blob { id, .. } => Some(id),
                     _ => None,
                 },
@@ -180,8 +186,8 @@ impl Workspace {
         Ok(())
     }
 
-    /// Gives back the space of an extent that `state`'s branch no longer refers to, where nobody else
-    /// can refer to it.
+    /// Gives back the space of an extent that `state`'s branch no longer refers to, where nobody
+    /// else can refer to it.
     pub fn free(&self, state: &State, extent: &Extent) {
         if extent.epoch != state.meta.epoch {
             self.table.garbage.store(true, Ordering::Relaxed);
@@ -190,30 +196,39 @@ impl Workspace {
         match extent.source {
             Source::Base { .. } => {}
             Source::Segment { at, room } => {
-                self.store.release(Dead::Seg { at: SegAddr(at), len_bytes: room.into() });
+                self.store.release(Dead::Seg {
+                    at: SegAddr(at),
+                    len_bytes: room.into(),
+                });
             }
             Source::Blob { id, at } => {
                 let (id, offset, len_bytes) = (BlobId(id), at, extent.len);
-                self.store.release(Dead::BlobRange { id, offset, len_bytes });
+                self.store.release(Dead::BlobRange {
+                    id,
+                    offset,
+                    len_bytes,
+                });
             }
         }
     }
 
     /// Whether `more` bytes and inodes fit the branch's limits.
-    pub fn check_limits(
-        &self,
-        state: &State,
-        bytes: i64,
-        inodes: i64,
-    ) -> Result<(), BranchError> {
+    pub fn check_limits(&self, state: &State, bytes: i64, inodes: i64) -> Result<(), BranchError> {
         let over = |limit: Option<u64>, used: i64, more: i64, what| match limit {
-            Some(limit) if more > 0 && used + more > limit as i64 => {
-                Err(BranchError::OverLimit { name: state.meta.name.clone(), limit, what })
-            }
+            Some(limit) if more > 0 && used + more > limit as i64 => Err(BranchError::OverLimit {
+                name: state.meta.name.clone(),
+                limit,
+                what,
+            }),
             _ => Ok(()),
         };
         over(state.meta.limits.bytes, state.usage.bytes, bytes, "bytes")?;
-        over(state.meta.limits.inodes, state.usage.inodes, inodes, "inodes")
+        over(
+            state.meta.limits.inodes,
+            state.usage.inodes,
+            inodes,
+            "inodes",
+        )
     }
 
     /// Changes a branch's policy, limits or note.
@@ -221,7 +236,9 @@ impl Workspace {
         let _running = self.begin();
         let mut state = branch.state.write();
         if state.ended.is_some() {
-            return Err(BranchError::Ended { name: state.meta.name.clone() });
+            return Err(BranchError::Ended {
+                name: state.meta.name.clone(),
+            });
         }
         self.log(record)?;
         match record {
@@ -249,7 +266,9 @@ impl Workspace {
     fn number(&self) -> Result<u32, BranchError> {
         let number = self.table.next_number.fetch_add(1, Ordering::Relaxed);
         if number >= u32::MAX - 1 {
-            self.table.next_number.store(u32::MAX - 1, Ordering::Relaxed);
+            self.table
+                .next_number
+                .store(u32::MAX - 1, Ordering::Relaxed);
             return Err(BranchError::NumbersUsedUp);
         }
         Ok(number)
@@ -282,8 +301,14 @@ impl Workspace {
 
     /// The oldest base version that something other than main's view needs.
     fn oldest_pinned(&self) -> Option<u64> {
-        let views = self.table.all().into_iter().filter(|branch| branch.id != BranchId::MAIN);
-        let oldest_view = views.map(|branch| branch.state.read().view.base_version).min();
+        let views = self
+            .table
+            .all()
+            .into_iter()
+            .filter(|branch| branch.id != BranchId::MAIN);
+        let oldest_view = views
+            .map(|branch| branch.state.read().view.base_version)
+            .min();
         let oldest_pin = self.pins.lock().keys().next().copied();
         oldest_view.into_iter().chain(oldest_pin).min()
     }
@@ -305,9 +330,14 @@ fn apply(state: &mut State, change: &Change) -> Vec<Extent> {
         Change::Inode { file, inode } => {
             usage.bytes += inode.own_bytes() as i64;
             usage.inodes += i64::from(inode.origin.is_none());
-            debug_assert!(inode.attr.kind != Kind::Dir || *file == inode.parent || inode.parent.0 != 0);
+            debug_assert!(
+                inode.attr.kind != Kind::Dir || *file == inode.parent || inode.parent.0 != 0
+            );
         }
-        Change::Write { extent: Some(extent), .. } => {
+        Change::Write {
+            extent: Some(extent),
+            ..
+        } => {
             usage.bytes += own(extent) - cut.iter().map(own).sum::<i64>();
         }
         Change::Grow { more, .. } => {

@@ -11,19 +11,12 @@
 //! An object of the base keeps its inode where only its name or attributes changed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::fd::BorrowedFd;
 
 use super::diff::is_whole_origin;
 use super::resolve::{join, split};
 use super::{BranchError, Workspace};
-use crate::base::{AttrSet, Expect, Found, Plan, Shown, Slot, Stamp, StagedIno, Staging, Step, Want};
-use crate::store::BlobId;
-use crate::tree::{
-    Content, Dentry, Extent, FileId, Inode, Kind, Source, View, Xattrs,
-};
-
-/// Blobs of at least this size become the published file itself instead of being copied.
-const LINK_BYTES: u64 = 1 << 20;
+use crate::base::{Expect, Found, Plan, Shown, Staging, Stamp, Step, Want};
+use crate::tree::{Dentry, FileId, Inode, Kind, View};
 
 /// A plan, and what must hold for it.
 pub(super) struct Planned {
@@ -40,6 +33,9 @@ struct Entry<'a> {
     path: Vec<u8>,
 }
 
+/// Where a directory is: in the base, unless it is new, and in the view.
+type DirPaths = (Option<Vec<u8>>, Vec<u8>);
+
 /// A name that the base has of a file and the view leaves alone.
 struct Home {
     /// The base path of the directory that it is in.
@@ -50,13 +46,14 @@ struct Home {
     path: Vec<u8>,
 }
 
-struct Planner<'a> {
-    workspace: &'a Workspace,
-    view: &'a View,
-    epoch: u64,
-    staging: &'a mut Staging,
+/// What has been planned so far.
+pub(super) struct Planner<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) view: &'a View,
+    pub(super) epoch: u64,
+    pub(super) staging: &'a mut Staging,
     expect: Vec<Expect>,
-    linked: Vec<u64>,
+    pub(super) linked: Vec<u64>,
     steps: Vec<Step>,
     /// Pass 3: a file's exchange may be planned while pass 2 is, but its directory must be there.
     exchanges: Vec<Step>,
@@ -110,13 +107,26 @@ impl Workspace {
         let links = std::mem::take(&mut planner.links);
         planner.steps.extend(exchanges.into_iter().chain(links));
         planner.attributes()?;
-        let Planner { steps, expect, linked, .. } = planner;
-        Ok(Planned { plan: Plan { id, keep_old, steps }, expect, linked })
+        let Planner {
+            steps,
+            expect,
+            linked,
+            ..
+        } = planner;
+        Ok(Planned {
+            plan: Plan {
+                id,
+                keep_old,
+                steps,
+            },
+            expect,
+            linked,
+        })
     }
 }
 
 impl<'a> Planner<'a> {
-    fn number(&mut self) -> u32 {
+    pub(super) fn number(&mut self) -> u32 {
         self.next += 1;
         self.next
     }
@@ -129,7 +139,7 @@ impl<'a> Planner<'a> {
     fn entries(&mut self) -> Result<Vec<Entry<'a>>, BranchError> {
         let view = self.view;
         let mut entries = Vec::new();
-        let mut dirs: HashMap<FileId, Option<(Option<Vec<u8>>, Vec<u8>)>> = HashMap::new();
+        let mut dirs: HashMap<FileId, Option<DirPaths>> = HashMap::new();
         for (key, dentry) in view.dentries() {
             let dir = match dirs.get(&key.dir) {
                 Some(dir) => dir.clone(),
@@ -144,18 +154,27 @@ impl<'a> Planner<'a> {
             if let Some((file, _)) = dentry.file {
                 *self.names.entry(file).or_default() += 1;
             }
-            entries.push(Entry { dentry, base, path: join(&path, &key.name) });
+            entries.push(Entry {
+                dentry,
+                base,
+                path: join(&path, &key.name),
+            });
         }
         Ok(entries)
     }
 
-    fn dir(&self, dir: FileId) -> Result<Option<(Option<Vec<u8>>, Vec<u8>)>, BranchError> {
+    fn dir(&self, dir: FileId) -> Result<Option<DirPaths>, BranchError> {
         if dir == FileId::ROOT {
             return Ok(Some((Some(Vec::new()), Vec::new())));
         }
-        let Some(inode) = self.view.inode(dir) else { return Ok(None) };
+        let Some(inode) = self.view.inode(dir) else {
+            return Ok(None);
+        };
         let base = inode.origin.as_ref().map(|origin| origin.path.to_vec());
-        Ok(self.workspace.path_of_file(self.view, dir)?.map(|path| (base, path)))
+        Ok(self
+            .workspace
+            .path_of_file(self.view, dir)?
+            .map(|path| (base, path)))
     }
 
     /// Pass 1: empties the base paths that the view hides.
@@ -173,7 +192,10 @@ impl<'a> Planner<'a> {
                 }
                 _ => Want::Stamp(Stamp(hides)),
             };
-            self.expect.push(Expect { path: path.clone(), want });
+            self.expect.push(Expect {
+                path: path.clone(),
+                want,
+            });
             let Some(found) = found else { continue };
             let ino = found.ident.ino;
             self.emptied.insert(path.clone());
@@ -181,14 +203,22 @@ impl<'a> Planner<'a> {
             let wanted = self.names.get(&found.fid).copied().unwrap_or(0);
             if parked < wanted && self.keeps_inode(&found)? {
                 let slot = self.number();
-                self.steps.push(Step::Park { path: path.clone(), ino, slot });
+                self.steps.push(Step::Park {
+                    path: path.clone(),
+                    ino,
+                    slot,
+                });
                 self.parked.entry(found.fid).or_default().push((slot, ino));
             } else {
                 if found.attr.kind == Kind::Dir {
                     self.evict_links_below(path)?;
                 }
                 let keep = self.number();
-                self.steps.push(Step::Evict { path: path.clone(), ino, keep });
+                self.steps.push(Step::Evict {
+                    path: path.clone(),
+                    ino,
+                    keep,
+                });
             }
         }
         Ok(())
@@ -207,10 +237,16 @@ impl<'a> Planner<'a> {
                 self.evict_links_below(&path)?;
                 continue;
             }
-            let Some(found) = self.below(&path)? else { continue };
+            let Some(found) = self.below(&path)? else {
+                continue;
+            };
             if found.attr.nlink > 1 {
                 let keep = self.number();
-                self.steps.push(Step::Evict { path: path.clone(), ino: found.ident.ino, keep });
+                self.steps.push(Step::Evict {
+                    path: path.clone(),
+                    ino: found.ident.ino,
+                    keep,
+                });
                 self.emptied.insert(path);
             }
         }
@@ -219,52 +255,92 @@ impl<'a> Planner<'a> {
 
     /// Whether the view still has this very object, at another name, with its content.
     fn keeps_inode(&self, found: &Found) -> Result<bool, BranchError> {
-        let Some(inode) = self.view.inode(found.fid) else { return Ok(false) };
-        let same = inode.origin.as_ref().is_some_and(|o| o.ino == found.ident.ino);
+        let Some(inode) = self.view.inode(found.fid) else {
+            return Ok(false);
+        };
+        let same = inode
+            .origin
+            .as_ref()
+            .is_some_and(|o| o.ino == found.ident.ino);
         Ok(same && is_whole_origin(inode, found.attr.size))
     }
 
     /// Pass 2: puts directories, moved objects and new files where the view has them.
     fn fill(&mut self, entries: &[Entry<'a>]) -> Result<(), BranchError> {
-        let mut named: Vec<&Entry<'_>> =
-            entries.iter().filter(|entry| entry.dentry.file.is_some()).collect();
+        let mut named: Vec<&Entry<'_>> = entries
+            .iter()
+            .filter(|entry| entry.dentry.file.is_some())
+            .collect();
         named.sort_by_key(|entry| depth(&entry.path));
         for entry in named {
-            let Some((file, _)) = entry.dentry.file else { continue };
-            let Some(inode) = self.view.inode(file) else { continue };
+            let Some((file, _)) = entry.dentry.file else {
+                continue;
+            };
+            let Some(inode) = self.view.inode(file) else {
+                continue;
+            };
             let shown = Some(shown(file, inode));
             let path = entry.path.clone();
             if let Some((slot, ino)) = self.parked.get_mut(&file).and_then(Vec::pop) {
-                self.steps.push(Step::Unpark { slot, path: path.clone(), ino, shown });
+                self.steps.push(Step::Unpark {
+                    slot,
+                    path: path.clone(),
+                    ino,
+                    shown,
+                });
                 self.placed.entry(file).or_insert((path, ino));
             } else if let Some((from, ino)) = self.placed.get(&file).cloned() {
-                self.links.push(Step::Link { from, to: path, ino, shown });
+                self.links.push(Step::Link {
+                    from,
+                    to: path,
+                    ino,
+                    shown,
+                });
             } else if let Some((from, ino)) = self.stays(inode)? {
-                self.links.push(Step::Link { from, to: path, ino, shown });
+                self.links.push(Step::Link {
+                    from,
+                    to: path,
+                    ino,
+                    shown,
+                });
             } else {
                 let ino = self.stage(file, inode, &entry.path)?;
                 let slot = self.next;
-                self.steps.push(Step::Place { slot, ino: ino.0, path: path.clone(), shown });
+                self.steps.push(Step::Place {
+                    slot,
+                    ino: ino.0,
+                    path: path.clone(),
+                    shown,
+                });
                 self.placed.insert(file, (path, ino.0));
             }
             if entry.dentry.hides.is_none() && entry.base.is_some() {
                 let path = entry.base.clone().expect("it was just looked at");
-                self.expect.push(Expect { path, want: Want::Absent });
+                self.expect.push(Expect {
+                    path,
+                    want: Want::Absent,
+                });
             }
         }
         Ok(())
     }
 
-    /// Where a base file that gets a further name is, if it stays at its path: in the view, and with
-    /// the inode that it has by the time links are made.
+    /// Where a base file that gets a further name is, if it stays at its path: in the view, and
+    /// with the inode that it has by the time links are made.
     fn stays(&mut self, inode: &Inode) -> Result<Option<(Vec<u8>, u64)>, BranchError> {
-        let Some(origin) = &inode.origin else { return Ok(None) };
+        let Some(origin) = &inode.origin else {
+            return Ok(None);
+        };
         if inode.is_dir() {
             return Ok(None);
         }
-        let Some(found) = self.below(&origin.path)? else { return Ok(None) };
+        let Some(found) = self.below(&origin.path)? else {
+            return Ok(None);
+        };
         let homes = self.homes(&found, &origin.path)?;
-        let Some(home) = homes.into_iter().next() else { return Ok(None) };
+        let Some(home) = homes.into_iter().next() else {
+            return Ok(None);
+        };
         if is_whole_origin(inode, found.attr.size) {
             return Ok(Some((home.path, found.ident.ino)));
         }
@@ -298,13 +374,20 @@ impl<'a> Planner<'a> {
     fn in_place(&mut self) -> Result<(), BranchError> {
         let view = self.view;
         for (file, inode) in view.inodes() {
-            let Some(origin) = &inode.origin else { continue };
+            let Some(origin) = &inode.origin else {
+                continue;
+            };
             if inode.is_dir() || self.placed.contains_key(&file) {
                 continue;
             }
             let stamp = Want::Stamp(Stamp(origin.stamp));
-            self.expect.push(Expect { path: origin.path.to_vec(), want: stamp });
-            let Some(found) = self.below(&origin.path)? else { continue };
+            self.expect.push(Expect {
+                path: origin.path.to_vec(),
+                want: stamp,
+            });
+            let Some(found) = self.below(&origin.path)? else {
+                continue;
+            };
             if is_whole_origin(inode, found.attr.size) {
                 if let Some(home) = self.homes(&found, &origin.path)?.into_iter().next() {
                     self.placed.insert(file, (home.path, found.ident.ino));
@@ -332,7 +415,9 @@ impl<'a> Planner<'a> {
             self.disturb(home)?;
         }
         let mut homes = homes.into_iter().map(|home| home.path);
-        let Some(first) = homes.next() else { return Ok(()) };
+        let Some(first) = homes.next() else {
+            return Ok(());
+        };
         let new = self.stage(file, inode, &first)?;
         let slot = self.next;
         let keep = self.number();
@@ -348,8 +433,17 @@ impl<'a> Planner<'a> {
         });
         for other in homes {
             let keep = self.number();
-            self.exchanges.push(Step::Evict { path: other.clone(), ino: ino_old, keep });
-            self.exchanges.push(Step::Link { from: first.clone(), to: other, ino: new.0, shown });
+            self.exchanges.push(Step::Evict {
+                path: other.clone(),
+                ino: ino_old,
+                keep,
+            });
+            self.exchanges.push(Step::Link {
+                from: first.clone(),
+                to: other,
+                ino: new.0,
+                shown,
+            });
         }
         self.placed.insert(file, (first, new.0));
         Ok(())
@@ -371,21 +465,35 @@ impl<'a> Planner<'a> {
         let mut dirs = BTreeMap::new();
         for (file, inode) in view.inodes() {
             if inode.is_dir() {
-                let Some(path) = self.workspace.path_of_file(view, file)? else { continue };
+                let Some(path) = self.workspace.path_of_file(view, file)? else {
+                    continue;
+                };
                 dirs.insert((std::cmp::Reverse(depth(&path)), path), (file, inode));
                 continue;
             }
-            let Some(origin) = &inode.origin else { continue };
-            let Some((path, ino)) = self.placed.get(&file).cloned() else { continue };
+            let Some(origin) = &inode.origin else {
+                continue;
+            };
+            let Some((path, ino)) = self.placed.get(&file).cloned() else {
+                continue;
+            };
             if ino == origin.ino {
                 self.set_attr(file, inode, path, ino)?;
             }
         }
         for (path, found) in std::mem::take(&mut self.disturbed) {
             let Found { fid, attr, .. } = found;
-            let shown = Some(Shown { fid, ctime: attr.ctime });
+            let shown = Some(Shown {
+                fid,
+                ctime: attr.ctime,
+            });
             let (atime, mtime) = (attr.atime, attr.mtime);
-            self.steps.push(Step::Times { path, atime, mtime, shown });
+            self.steps.push(Step::Times {
+                path,
+                atime,
+                mtime,
+                shown,
+            });
         }
         for ((_, path), (file, inode)) in dirs {
             let ino = match (self.placed.get(&file), &inode.origin) {
@@ -407,161 +515,27 @@ impl<'a> Planner<'a> {
         ino: u64,
     ) -> Result<(), BranchError> {
         let set = self.attr_set(inode)?;
-        self.steps.push(Step::SetAttr { path, ino, set, shown: Some(shown(file, inode)) });
-        Ok(())
-    }
-
-    /// The attributes of an inode, for an object that has those of its origin or none.
-    fn attr_set(&self, inode: &Inode) -> Result<AttrSet, BranchError> {
-        let mut set = Vec::new();
-        let mut removed = Vec::new();
-        if let Xattrs::Own(own) = &inode.xattrs {
-            set.extend(own.iter().map(|(name, value)| (name.to_vec(), value.to_vec())));
-            if let Some(origin) = &inode.origin {
-                let had = self.workspace.base.list_xattrs(self.view.base_version, &origin.path)?;
-                removed.extend(had.into_iter().filter(|name| !own.contains_key(&name[..])));
-            }
-        }
-        let attr = &inode.attr;
-        Ok(AttrSet {
-            mode: attr.mode,
-            uid: attr.uid,
-            gid: attr.gid,
-            atime: attr.atime,
-            mtime: attr.mtime,
+        self.steps.push(Step::SetAttr {
+            path,
+            ino,
             set,
-            removed,
-        })
-    }
-
-    /// The attributes of a new object that takes over from an inode.
-    fn whole_attr_set(&self, inode: &Inode) -> Result<AttrSet, BranchError> {
-        let mut set = self.attr_set(inode)?;
-        set.removed.clear();
-        if let (Xattrs::OfOrigin, Some(origin)) = (&inode.xattrs, &inode.origin) {
-            let version = self.view.base_version;
-            for name in self.workspace.base.list_xattrs(version, &origin.path)? {
-                let value = self.workspace.base.get_xattr(version, &origin.path, &name)?;
-                set.set.extend(value.map(|value| (name, value)));
-            }
-        }
-        Ok(set)
-    }
-
-    /// Stages a new object for `inode`, in slot `self.next`.
-    fn stage(
-        &mut self,
-        _file: FileId,
-        inode: &Inode,
-        path: &[u8],
-    ) -> Result<StagedIno, BranchError> {
-        let number = self.number();
-        let slot = Slot { number, path };
-        let set = self.whole_attr_set(inode)?;
-        let staged = match &inode.content {
-            Content::Dir => self.staging.dir(slot, &set)?,
-            Content::Symlink(target) => self.staging.symlink(slot, &set, target)?,
-            Content::None => {
-                self.staging.special(slot, &set, inode.attr.kind, inode.attr.rdev)?
-            }
-            Content::File(extents) => {
-                if let Some(id) = self.linkable(inode) {
-                    return self.stage_linked(id, slot, &set, inode.attr.size);
-                }
-                let workspace = self.workspace;
-                let version = self.view.base_version;
-                let mut failed = None;
-                let staged = self.staging.file(slot, &set, &mut |fd| {
-                    for extent in extents.iter() {
-                        if let Err(error) = workspace.copy_extent(version, extent, fd) {
-                            failed = Some(error);
-                            return Err(std::io::ErrorKind::Other.into());
-                        }
-                    }
-                    Ok(rustix::fs::ftruncate(fd, inode.attr.size)?)
-                });
-                match (failed, staged) {
-                    (Some(error), _) => return Err(error),
-                    (None, staged) => staged?,
-                }
-            }
-        };
-        Ok(staged)
-    }
-
-    /// The blob that is just this file's content and nobody else's.
-    fn linkable(&self, inode: &Inode) -> Option<u64> {
-        let extent = inode.extents()?.single()?;
-        match extent.source {
-            Source::Blob { id, at: 0 }
-                if extent.off == 0
-                    && extent.len == inode.attr.size
-                    && extent.len >= LINK_BYTES
-                    && extent.epoch == self.epoch =>
-            {
-                Some(id)
-            }
-            _ => None,
-        }
-    }
-
-    fn stage_linked(
-        &mut self,
-        id: u64,
-        slot: Slot<'_>,
-        set: &AttrSet,
-        size: u64,
-    ) -> Result<StagedIno, BranchError> {
-        let store = &self.workspace.store;
-        let name = std::ffi::CString::new(format!("blob-{id:x}-{}", slot.number))
-            .expect("a number has no NUL");
-        let stage = store.stage_dir();
-        store.blob_set_len(BlobId(id), size)?;
-        store.blob_link(BlobId(id), stage, &name)?;
-        let staged = self.staging.linked(slot, stage, name.to_bytes(), set);
-        let unlinked =
-            rustix::fs::unlinkat(stage, &name, rustix::fs::AtFlags::empty());
-        if let Err(errno) = unlinked {
-            log::warn!("{name:?} stays in the stage directory: {errno}");
-        }
-        self.linked.push(id);
-        Ok(staged?)
-    }
-}
-
-impl Workspace {
-    /// Writes an extent's bytes to the same offset of a file outside the store.
-    fn copy_extent(
-        &self,
-        version: u64,
-        extent: &Extent,
-        to: BorrowedFd<'_>,
-    ) -> Result<(), BranchError> {
-        let (from, mut at) = match &extent.source {
-            Source::Base { origin, at } => (self.base.open_file(version, &origin.path)?, *at),
-            Source::Segment { at, .. } => self.store.seg_fd(crate::store::SegAddr(*at))?,
-            Source::Blob { id, at } => (self.store.blob_fd(BlobId(*id))?, *at),
-        };
-        let mut off = extent.off;
-        let end = extent.end();
-        while off < end {
-            let want = usize::try_from(end - off).unwrap_or(usize::MAX).min(1 << 30);
-            match rustix::fs::copy_file_range(&from, Some(&mut at), to, Some(&mut off), want) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(errno) => {
-                    return Err(crate::base::copy_error(errno).into());
-                }
-            }
-        }
+            shown: Some(shown(file, inode)),
+        });
         Ok(())
     }
 }
 
 fn depth(path: &[u8]) -> usize {
-    if path.is_empty() { 0 } else { 1 + path.iter().filter(|&&b| b == b'/').count() }
+    if path.is_empty() {
+        0
+    } else {
+        1 + path.iter().filter(|&&b| b == b'/').count()
+    }
 }
 
 fn shown(file: FileId, inode: &Inode) -> Shown {
-    Shown { fid: file, ctime: inode.attr.ctime }
+    Shown {
+        fid: file,
+        ctime: inode.attr.ctime,
+    }
 }

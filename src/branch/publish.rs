@@ -2,8 +2,8 @@
 //!
 //! The new objects are staged and the plan is written down without a lock. Then, with main locked
 //! and still showing what was planned, the base is changed and main's view becomes empty, as one
-//! step for every reader. If main has changed meanwhile the plan is given up and made anew; the last
-//! try keeps main locked throughout.
+//! step for every reader. If main has changed meanwhile the plan is given up and made anew; the
+//! last try keeps main locked throughout.
 //!
 //! *Durability*: staged objects and the plan, then `PublishIntent`, then the base's steps, then
 //! `PublishFlip` with the ids and events that it needs, then the base itself, then `PublishDone`.
@@ -59,7 +59,9 @@ impl Workspace {
                 Ok(prepared) => prepared,
                 Err(error) => {
                     if let BranchError::BaseChanged { paths } = &error {
-                        let what = What::Conflict { paths: paths.clone() };
+                        let what = What::Conflict {
+                            paths: paths.clone(),
+                        };
                         self.history.add(what, Vec::new(), BranchId::MAIN);
                     }
                     return Err(error);
@@ -71,7 +73,9 @@ impl Workspace {
             };
             if !unchanged(&state.view, &view) || state.meta.epoch != epoch {
                 drop((state, running));
-                self.log(&Record::PublishCancel { plan: sealed.plan.id })?;
+                self.log(&Record::PublishCancel {
+                    plan: sealed.plan.id,
+                })?;
                 self.base.discard(sealed.plan.id)?;
                 continue;
             }
@@ -83,16 +87,25 @@ impl Workspace {
             self.settle(&sealed)?;
             let (names, files) = view.len();
             let changes = names.max(files);
-            let what = What::Publish { version: applied.version, paths: changes as u64 };
+            let what = What::Publish {
+                version: applied.version,
+                paths: changes as u64,
+            };
             self.history.add(what, Vec::new(), BranchId::MAIN);
-            return Ok(PublishReport { changes, linked: planned.linked.len() });
+            return Ok(PublishReport {
+                changes,
+                linked: planned.linked.len(),
+            });
         }
         unreachable!("the last try has main locked, so main cannot have changed")
     }
 
     /// Stages, checks and writes down a plan, and makes it durable that it will be carried out.
     fn prepare(&self, view: &View, epoch: u64) -> Result<(Planned, Sealed), BranchError> {
-        let id = self.table.next_plan.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = self
+            .table
+            .next_plan
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let keep_old = self.oldest_pinned().is_some();
         let mut staging = self.base.stage_begin(id)?;
         let prepared = (|| {
@@ -105,7 +118,10 @@ impl Workspace {
                         conflict.what
                     );
                 }
-                let paths = conflicts.into_iter().map(|conflict| conflict.path).collect();
+                let paths = conflicts
+                    .into_iter()
+                    .map(|conflict| conflict.path)
+                    .collect();
                 return Err(BranchError::BaseChanged { paths });
             }
             staging.sync()?;
@@ -125,21 +141,30 @@ impl Workspace {
         for entry in &applied.ids {
             let mut bytes = Vec::new();
             entry.encode(&mut bytes);
-            self.log(&Record::Id { entry: bytes.into() })?;
+            self.log(&Record::Id {
+                entry: bytes.into(),
+            })?;
         }
         for event in &applied.events {
             let mut bytes = Vec::new();
             event.encode(&mut bytes);
-            self.log(&Record::BaseEvent { event: bytes.into() })?;
+            self.log(&Record::BaseEvent {
+                event: bytes.into(),
+            })?;
         }
-        self.log(&Record::PublishFlip { plan: sealed.plan.id, version: applied.version })
+        self.log(&Record::PublishFlip {
+            plan: sealed.plan.id,
+            version: applied.version,
+        })
     }
 
     /// After the flip is in the journal: durable first, then the plan is done with.
     fn settle(&self, sealed: &Sealed) -> Result<(), BranchError> {
         self.barrier()?;
         self.base.finish(sealed)?;
-        self.log(&Record::PublishDone { plan: sealed.plan.id })?;
+        self.log(&Record::PublishDone {
+            plan: sealed.plan.id,
+        })?;
         self.base.trim(self.oldest_pinned());
         Ok(())
     }
@@ -147,7 +172,9 @@ impl Workspace {
     /// Gives back what main alone referred to and the base has now.
     fn drop_published(&self, main: &State, view: &View, linked: &[u64]) {
         for (_, inode) in view.inodes() {
-            let Content::File(extents) = &inode.content else { continue };
+            let Content::File(extents) = &inode.content else {
+                continue;
+            };
             for extent in extents.iter() {
                 // A linked blob is the base's file now: only its name in the store goes.
                 let is_linked =

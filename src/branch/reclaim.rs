@@ -31,7 +31,9 @@ struct Marked {
 
 impl Marked {
     fn inode(&mut self, inode: &Inode) {
-        let Content::File(extents) = &inode.content else { return };
+        let Content::File(extents) = &inode.content else {
+            return;
+        };
         for extent in extents.iter() {
             match extent.source {
                 Source::Base { .. } => {}
@@ -87,10 +89,16 @@ impl Workspace {
         marked.segments.sort_unstable_by_key(|range| range.start);
         let mut blobs: Vec<BlobId> = marked.blobs.into_iter().map(BlobId).collect();
         blobs.sort_unstable();
-        let live = Live { segments: marked.segments, blobs };
+        let live = Live {
+            segments: marked.segments,
+            blobs,
+        };
         let swept = self.store.sweep(live, mark)?;
         self.drop_old_versions()?;
-        Ok(Reclaimed { bytes: swept.freed_bytes, blobs: swept.blobs })
+        Ok(Reclaimed {
+            bytes: swept.freed_bytes,
+            blobs: swept.blobs,
+        })
     }
 
     /// Deletes what the store keeps of the base for views that are no more.

@@ -28,12 +28,13 @@ pub enum Record {
         /// The epoch of `parent` from now on.
         parent_epoch: u64,
     },
-    /// A branch's changes went into its parent; siblings that this beats are lost by the same record.
+    /// A branch's changes went into its parent; siblings that this beats are lost by the same
+    /// record.
     Commit {
         /// The branch.
         branch: BranchId,
-        /// Whether the parent's changes are those of the `CommitPart`s before; else the parent takes
-        /// over the branch's view.
+        /// Whether the parent's changes are those of the `CommitPart`s before; else the parent
+        /// takes over the branch's view.
         merged: bool,
         /// The incarnation of the files that it replaced in the parent.
         incarnation: u32,
@@ -192,7 +193,10 @@ impl Record {
 pub fn encode_set(branch: BranchId, changes: &[Change], out: &mut Vec<u8>) {
     #[derive(Serialize)]
     enum Set<'a> {
-        Set { branch: BranchId, changes: &'a [Change] },
+        Set {
+            branch: BranchId,
+            changes: &'a [Change],
+        },
     }
     out.clear();
     let taken = std::mem::take(out);
@@ -207,11 +211,21 @@ mod tests {
 
     #[test]
     fn borrowed_and_owned_changes_have_the_same_bytes() {
-        let key = DentryKey { dir: FileId(1), hash: 77, name: b"na\xffme"[..].into() };
-        let changes = vec![Change::NoDentry { key }, Change::NoInode { file: FileId(300) }];
+        let key = DentryKey {
+            dir: FileId(1),
+            hash: 77,
+            name: b"na\xffme"[..].into(),
+        };
+        let changes = vec![
+            Change::NoDentry { key },
+            Change::NoInode { file: FileId(300) },
+        ];
         let mut bytes = vec![1, 2, 3];
         encode_set(BranchId(9), &changes, &mut bytes);
-        let record = Record::Set { branch: BranchId(9), changes };
+        let record = Record::Set {
+            branch: BranchId(9),
+            changes,
+        };
         assert_eq!(bytes, record.encode());
         assert_eq!(Record::decode(&bytes), Ok(record));
     }

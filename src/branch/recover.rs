@@ -1,9 +1,9 @@
 //! Opening a workspace: what the store's records say happened, replayed.
 //!
-//! Replay touches no base file. Then the base is opened at the version that the records lead to, and
-//! a publish that was cut short is finished. It was cut short if its plan is durable, nothing says
-//! that it was given up or done, and main's view is still the one that was planned: whoever changed
-//! main after the base would have had to record the flip before.
+//! Replay touches no base file. Then the base is opened at the version that the records lead to,
+//! and a publish that was cut short is finished. It was cut short if its plan is durable, nothing
+//! says that it was given up or done, and main's view is still the one that was planned: whoever
+//! changed main after the base would have had to record the flip before.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -69,7 +69,11 @@ impl Replay {
     }
 
     fn branch(&self, lsn: u64, id: BranchId) -> Result<Arc<Branch>, BranchError> {
-        let missing = BranchError::Dangling { lsn, what: "branch", number: u64::from(id.0) };
+        let missing = BranchError::Dangling {
+            lsn,
+            what: "branch",
+            number: u64::from(id.0),
+        };
         self.table.branch(id).ok_or(missing)
     }
 
@@ -79,7 +83,11 @@ impl Replay {
     }
 
     fn view(&self, lsn: u64, view: u32) -> Result<View, BranchError> {
-        let missing = BranchError::Dangling { lsn, what: "view", number: u64::from(view) };
+        let missing = BranchError::Dangling {
+            lsn,
+            what: "view",
+            number: u64::from(view),
+        };
         self.views.get(&view).cloned().ok_or(missing)
     }
 
@@ -96,20 +104,36 @@ impl Replay {
             }
             Record::Fork { meta, parent_epoch } => {
                 let parent = self.branch(lsn, meta.parent.unwrap_or(BranchId::MAIN))?;
-                self.table.forked(&mut parent.state.write(), *meta, parent_epoch);
+                self.table
+                    .forked(&mut parent.state.write(), *meta, parent_epoch);
             }
             Record::CommitPart { changes, .. } => self.parts.extend(changes),
-            Record::Commit { branch, merged, incarnation, trash_incarnations, time } => {
+            Record::Commit {
+                branch,
+                merged,
+                incarnation,
+                trash_incarnations,
+                time,
+            } => {
                 self.commit(lsn, branch, merged, incarnation, trash_incarnations, time)?;
             }
-            Record::Abort { branch, trash_incarnations, time } => {
+            Record::Abort {
+                branch,
+                trash_incarnations,
+                time,
+            } => {
                 let branch = self.branch(lsn, branch)?;
                 let parent = self.parent(lsn, &branch)?;
                 let numbers: TrashNumbers = trash_incarnations.into_iter().collect();
                 let when = (End::Aborted, time);
-                self.table.end_tree(&parent, &branch, when, &numbers, &mut self.effects);
+                self.table
+                    .end_tree(&parent, &branch, when, &numbers, &mut self.effects);
             }
-            Record::Restore { branch, name, incarnation } => {
+            Record::Restore {
+                branch,
+                name,
+                incarnation,
+            } => {
                 let branch = self.branch(lsn, branch)?;
                 let parent = self.parent(lsn, &branch)?;
                 self.table.restored(&parent, &branch, &name, incarnation);
@@ -119,7 +143,8 @@ impl Replay {
                 let branch = self.branch(lsn, branch)?;
                 let parent = self.parent(lsn, &branch)?;
                 let mut parent = parent.state.write();
-                self.table.renamed(&mut parent, &mut branch.state.write(), &name);
+                self.table
+                    .renamed(&mut parent, &mut branch.state.write(), &name);
             }
             Record::Policy { branch, policy } => {
                 self.branch(lsn, branch)?.state.write().meta.policy = policy;
@@ -164,11 +189,13 @@ impl Replay {
                 (incarnation, &[]),
             );
             let children = parent_state.children.values().copied();
-            self.table.some(children.filter(|id| numbers.contains_key(id)))
+            self.table
+                .some(children.filter(|id| numbers.contains_key(id)))
         };
         for sibling in beaten {
             let when = (End::Lost, time);
-            self.table.end_tree(&parent, &sibling, when, &numbers, &mut self.effects);
+            self.table
+                .end_tree(&parent, &sibling, when, &numbers, &mut self.effects);
         }
         Ok(())
     }
@@ -179,7 +206,11 @@ impl Replay {
             Record::BaseEvent { event } => self.events.push(EventRecord::decode(&event)?),
             Record::PublishIntent { plan } => {
                 let view = self.branch(lsn, BranchId::MAIN)?.state.read().view.clone();
-                self.intent = Some(Intent { plan, view, flipped: false });
+                self.intent = Some(Intent {
+                    plan,
+                    view,
+                    flipped: false,
+                });
                 self.table.next_plan.fetch_max(plan + 1, Ordering::Relaxed);
             }
             Record::PublishFlip { version, .. } => {
@@ -197,14 +228,24 @@ impl Replay {
 
     fn checkpoint_record(&mut self, lsn: u64, record: Record) -> Result<(), BranchError> {
         match record {
-            Record::Counters { number, epoch, plan, version, file } => {
+            Record::Counters {
+                number,
+                epoch,
+                plan,
+                version,
+                file,
+            } => {
                 self.table.next_number.fetch_max(number, Ordering::Relaxed);
                 self.table.next_epoch.fetch_max(epoch, Ordering::Relaxed);
                 self.table.next_plan.fetch_max(plan, Ordering::Relaxed);
                 self.version = version;
                 self.file_cursor = file;
             }
-            Record::ViewStart { view, from, base_version } => {
+            Record::ViewStart {
+                view,
+                from,
+                base_version,
+            } => {
                 let mut start = match from {
                     Some(from) => self.view(lsn, from)?,
                     None => View::default(),
@@ -213,13 +254,23 @@ impl Replay {
                 self.views.insert(view, start);
             }
             Record::ViewPart { view, changes } => {
-                let missing = BranchError::Dangling { lsn, what: "view", number: u64::from(view) };
+                let missing = BranchError::Dangling {
+                    lsn,
+                    what: "view",
+                    number: u64::from(view),
+                };
                 let view = self.views.get_mut(&view).ok_or(missing)?;
                 for change in &changes {
                     view.apply(change);
                 }
             }
-            Record::Branch { meta, view, fork_view, ended, trash_name } => {
+            Record::Branch {
+                meta,
+                view,
+                fork_view,
+                ended,
+                trash_name,
+            } => {
                 let view = self.view(lsn, view)?;
                 let fork_view = self.view(lsn, fork_view)?;
                 let id = meta.id;
@@ -255,15 +306,19 @@ impl Replay {
             }
             last = Some(state.view.clone());
         }
-        used.into_iter().filter(|file| *file >= FileId::FIRST_NEW).collect()
+        used.into_iter()
+            .filter(|file| *file >= FileId::FIRST_NEW)
+            .collect()
     }
 }
 
 impl Workspace {
     /// Opens the store, or makes a new one, replays it and finishes what was cut short.
     pub fn open(places: Places, options: WorkspaceOptions) -> Result<Workspace, BranchError> {
-        let store_options =
-            StoreOptions { read_only: options.read_only, ..StoreOptions::default() };
+        let store_options = StoreOptions {
+            read_only: options.read_only,
+            ..StoreOptions::default()
+        };
         let opened = Store::open(places.store, &store_options)?;
         let store = Arc::new(opened.store);
         let mut replay = Replay::new();
@@ -288,7 +343,9 @@ impl Workspace {
                 on_new_id: Box::new(move |entry| {
                     let mut bytes = Vec::new();
                     entry.encode(&mut bytes);
-                    let record = Record::Id { entry: bytes.into() };
+                    let record = Record::Id {
+                        entry: bytes.into(),
+                    };
                     if let Err(error) = sink.append(&record.encode()) {
                         log::error!("a file number could not be recorded: {error}");
                     }
@@ -329,7 +386,12 @@ impl Workspace {
 /// A descriptor of our own for a directory that the store has open.
 fn own(dir: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd, BranchError> {
     dir.try_clone_to_owned().map_err(|source| {
-        StoreError::Io { operation: "open", file: ".".to_owned(), source }.into()
+        StoreError::Io {
+            operation: "open",
+            file: ".".to_owned(),
+            source,
+        }
+        .into()
     })
 }
 
@@ -355,8 +417,21 @@ fn new_main(options: &WorkspaceOptions) -> Branch {
 /// Makes main part of a new store, by the records that a checkpoint would hold of it.
 fn log_main(store: &Store, main: &Branch) -> Result<(), BranchError> {
     let meta = Box::new(main.state.read().meta.clone());
-    store.append(&Record::ViewStart { view: 0, from: None, base_version: 0 }.encode())?;
-    let record = Record::Branch { meta, view: 0, fork_view: 0, ended: None, trash_name: None };
+    store.append(
+        &Record::ViewStart {
+            view: 0,
+            from: None,
+            base_version: 0,
+        }
+        .encode(),
+    )?;
+    let record = Record::Branch {
+        meta,
+        view: 0,
+        fork_view: 0,
+        ended: None,
+        trash_name: None,
+    };
     store.append(&record.encode())?;
     store.barrier()?;
     Ok(())

@@ -1,9 +1,9 @@
-//! The part of a merge that is about what goes: files and directories that the branch removed, links
-//! that either side made or took, and directories that would end up in themselves.
+//! The part of a merge that is about what goes: files and directories that the branch removed,
+//! links that either side made or took, and directories that would end up in themselves.
 //!
 //! A directory that the branch removed was empty there. In the parent it may hold what came or
-//! changed since the fork, in the view or in a version of the base that a publish has made since; so
-//! what is in it is compared name by name. That costs what the branch's user did to empty it.
+//! changed since the fork, in the view or in a version of the base that a publish has made since;
+//! so what is in it is compared name by name. That costs what the branch's user did to empty it.
 
 use super::BranchError;
 use super::merge::{Merging, same_but_for_times};
@@ -14,9 +14,9 @@ use crate::tree::{Change, DentryKey, FileId, Inode, Kind, Name, View};
 type Names = Vec<(Name, FileId, Kind)>;
 
 impl Merging<'_> {
-    /// The branch removed `file`, which the parent still shows under `key`: a conflict where the parent
-    /// changed it, or anything below it. `dirs` are the base paths of the key's directory at the fork
-    /// and for the parent, `path` is for the message.
+    /// The branch removed `file`, which the parent still shows under `key`: a conflict where the
+    /// parent changed it, or anything below it. `dirs` are the base paths of the key's directory at
+    /// the fork and for the parent, `path` is for the message.
     pub(super) fn removed(
         &mut self,
         key: &DentryKey,
@@ -108,15 +108,16 @@ impl Merging<'_> {
             }
         }
         let gone = self.parent.dentries_of(dir, 0).map(|(key, _)| key.clone());
-        self.changes.extend(gone.map(|key| Change::NoDentry { key }));
+        self.changes
+            .extend(gone.map(|key| Change::NoDentry { key }));
         if self.parent.inode(dir).is_some() {
             self.changes.push(Change::NoInode { file: dir });
         }
         Ok(())
     }
 
-    /// The base path of a directory in `view` and the names in it; `base` is that path for where the
-    /// view has no inode of it.
+    /// The base path of a directory in `view` and the names in it; `base` is that path for where
+    /// the view has no inode of it.
     fn names_in(
         &self,
         view: &View,
@@ -145,7 +146,9 @@ impl Merging<'_> {
     /// Files that the branch removed go where the parent has no further name of them.
     pub(super) fn drop_removed(&mut self) -> Result<(), BranchError> {
         for (file, lost) in std::mem::take(&mut self.names_lost) {
-            let Some(inode) = self.parent.inode(file) else { continue };
+            let Some(inode) = self.parent.inode(file) else {
+                continue;
+            };
             if inode.attr.nlink > lost {
                 let inode = inode.clone();
                 self.conflict_at_file(file, &inode)?;
@@ -156,8 +159,8 @@ impl Merging<'_> {
         Ok(())
     }
 
-    /// The links of a file that the branch changed: both sides may have made and taken some. `None`:
-    /// none would be left.
+    /// The links of a file that the branch changed: both sides may have made and taken some.
+    /// `None`: none would be left.
     pub(super) fn merged_links(
         &self,
         file: FileId,
@@ -168,22 +171,30 @@ impl Merging<'_> {
             (None, Some(origin)) => self.workspace.below(self.child, &origin.path)?,
             _ => None,
         };
-        let before = was.map(|was| was.attr.nlink).or(base.map(|found| found.attr.nlink));
-        let Some(before) = before else { return Ok(Some(is.attr.nlink)) };
+        let before = was
+            .map(|was| was.attr.nlink)
+            .or(base.map(|found| found.attr.nlink));
+        let Some(before) = before else {
+            return Ok(Some(is.attr.nlink));
+        };
         let now = match (self.parent.inode(file), &is.origin) {
             (Some(now), _) => Some(now.attr.nlink),
             (None, Some(origin)) => match self.carried(&origin.path)? {
-                Some(path) => self.workspace.below(self.parent, &path)?.map(|f| f.attr.nlink),
+                Some(path) => self
+                    .workspace
+                    .below(self.parent, &path)?
+                    .map(|f| f.attr.nlink),
                 None => None,
             },
             (None, None) => self.published(file, is)?.map(|found| found.attr.nlink),
         };
-        let merged = i64::from(now.unwrap_or(before)) + i64::from(is.attr.nlink) - i64::from(before);
+        let merged =
+            i64::from(now.unwrap_or(before)) + i64::from(is.attr.nlink) - i64::from(before);
         Ok(u32::try_from(merged).ok().filter(|nlink| *nlink > 0))
     }
 
-    /// A directory that the branch moved must not be above itself: both sides may have moved one into
-    /// the other.
+    /// A directory that the branch moved must not be above itself: both sides may have moved one
+    /// into the other.
     pub(super) fn check_loops(&mut self) -> Result<(), BranchError> {
         let mut merged = self.parent.clone();
         let mut dirs = Vec::new();

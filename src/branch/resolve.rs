@@ -39,7 +39,11 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 impl Workspace {
     /// The key of `name` in `dir`.
     pub fn key<'a>(&self, dir: FileId, name: &'a [u8]) -> DentryRef<'a> {
-        DentryRef { dir, hash: name_hash(&self.hash_key, name), name }
+        DentryRef {
+            dir,
+            hash: name_hash(&self.hash_key, name),
+            name,
+        }
     }
 
     /// What the base shows under `path` in the version of `view`.
@@ -59,7 +63,10 @@ impl Workspace {
             return Ok(dentry.file.map(|(file, kind)| Shown { file, kind }));
         }
         let found = self.hidden(view, key, dir_origin)?;
-        Ok(found.map(|found| Shown { file: found.fid, kind: found.attr.kind }))
+        Ok(found.map(|found| Shown {
+            file: found.fid,
+            kind: found.attr.kind,
+        }))
     }
 
     /// What the base has of a name, whatever the view says of it.
@@ -89,7 +96,8 @@ impl Workspace {
         Ok(self.below(view, dir)?.map(|dir| (dir.fid, name.into())))
     }
 
-    /// The path in `view` of the base's directory `base_path`; `None` where the view does not show it.
+    /// The path in `view` of the base's directory `base_path`; `None` where the view does not show
+    /// it.
     pub(super) fn place_of_base_dir(
         &self,
         view: &View,
@@ -98,7 +106,9 @@ impl Workspace {
         if base_path.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let Some(found) = self.below(view, base_path)? else { return Ok(None) };
+        let Some(found) = self.below(view, base_path)? else {
+            return Ok(None);
+        };
         if view.inode(found.fid).is_some() {
             return self.path_of_file(view, found.fid);
         }
@@ -107,11 +117,15 @@ impl Workspace {
             Some(found) => found.fid,
             None => return Ok(None),
         };
-        if view.dentry(self.key(dir_id, name)).is_some_and(|d| d.file.map(|f| f.0) != Some(found.fid))
+        if view
+            .dentry(self.key(dir_id, name))
+            .is_some_and(|d| d.file.map(|f| f.0) != Some(found.fid))
         {
             return Ok(None);
         }
-        Ok(self.place_of_base_dir(view, dir)?.map(|dir| join(&dir, name)))
+        Ok(self
+            .place_of_base_dir(view, dir)?
+            .map(|dir| join(&dir, name)))
     }
 
     /// The path in `view` of a file that has an inode in it. Of a file with several names it is the
@@ -120,9 +134,13 @@ impl Workspace {
         if file == FileId::ROOT {
             return Ok(Some(Vec::new()));
         }
-        let Some(inode) = view.inode(file) else { return Ok(None) };
+        let Some(inode) = view.inode(file) else {
+            return Ok(None);
+        };
         if inode.is_dir() {
-            return Ok(self.dir_of_inode(view, inode)?.map(|dir| join(&dir, &inode.name)));
+            return Ok(self
+                .dir_of_inode(view, inode)?
+                .map(|dir| join(&dir, &inode.name)));
         }
         match self.path_by_last_name(view, file, inode)? {
             Some(path) => Ok(Some(path)),
@@ -154,10 +172,15 @@ impl Workspace {
         }
         let key = self.key(inode.parent, &inode.name).to_key();
         let root: Option<&[u8]> = (inode.parent == FileId::ROOT).then_some(b"");
-        if self.shown(view, &key, root)?.is_none_or(|shown| shown.file != file) {
+        if self
+            .shown(view, &key, root)?
+            .is_none_or(|shown| shown.file != file)
+        {
             return Ok(None);
         }
-        Ok(self.path_of_file(view, inode.parent)?.map(|dir| join(&dir, &inode.name)))
+        Ok(self
+            .path_of_file(view, inode.parent)?
+            .map(|dir| join(&dir, &inode.name)))
     }
 
     /// The path in `view` of the base's name `path`, where that still leads to `file`.
@@ -168,16 +191,23 @@ impl Workspace {
         path: &[u8],
     ) -> Result<Option<Vec<u8>>, BranchError> {
         let (dir, name) = split(path);
-        let Some(found) = self.below(view, dir)? else { return Ok(None) };
+        let Some(found) = self.below(view, dir)? else {
+            return Ok(None);
+        };
         let key = self.key(found.fid, name).to_key();
-        if self.shown(view, &key, Some(dir))?.is_none_or(|shown| shown.file != file) {
+        if self
+            .shown(view, &key, Some(dir))?
+            .is_none_or(|shown| shown.file != file)
+        {
             return Ok(None);
         }
-        Ok(self.place_of_base_dir(view, dir)?.map(|dir| join(&dir, name)))
+        Ok(self
+            .place_of_base_dir(view, dir)?
+            .map(|dir| join(&dir, name)))
     }
 
-    /// Looks through the view and then through the base: only for files with several names, of which
-    /// the one that is known has gone.
+    /// Looks through the view and then through the base: only for files with several names, of
+    /// which the one that is known has gone.
     fn path_by_any_name(
         &self,
         view: &View,

@@ -1,7 +1,7 @@
 //! One branch: its names, numbers and views.
 //!
-//! *Lock order*: a branch's state is locked after its parent's; the journal after both. Two branches
-//! that are not ancestor and descendant are locked in order of id.
+//! *Lock order*: a branch's state is locked after its parent's; the journal after both. Two
+//! branches that are not ancestor and descendant are locked in order of id.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -120,7 +120,8 @@ pub struct State {
 pub struct Branch {
     /// Its number.
     pub id: BranchId,
-    /// The incarnation of its live files; 0xffff_ffff once it has ended. For checks without the lock.
+    /// The incarnation of its live files; 0xffff_ffff once it has ended. For checks without the
+    /// lock.
     incarnation: AtomicU32,
     /// What changes of it.
     pub state: RwLock<State>,
@@ -131,7 +132,11 @@ const NO_INCARNATION: u32 = u32::MAX;
 impl Branch {
     /// A branch with this record and these views.
     pub fn new(meta: BranchMeta, view: View, fork_view: View, ended: Option<Ending>) -> Branch {
-        let incarnation = if ended.is_some() { NO_INCARNATION } else { meta.incarnation };
+        let incarnation = if ended.is_some() {
+            NO_INCARNATION
+        } else {
+            meta.incarnation
+        };
         Branch {
             id: meta.id,
             incarnation: AtomicU32::new(incarnation),
@@ -155,7 +160,8 @@ impl Branch {
         self.incarnation.load(Ordering::Acquire) != NO_INCARNATION
     }
 
-    /// The incarnation of its root and of every file that no commit replaced; meaningless once ended.
+    /// The incarnation of its root and of every file that no commit replaced; meaningless once
+    /// ended.
     pub fn incarnation(&self) -> u32 {
         self.incarnation.load(Ordering::Acquire)
     }
@@ -182,7 +188,10 @@ impl State {
         if self.incarnations.is_empty() {
             return self.meta.incarnation;
         }
-        self.incarnations.get(&file).copied().unwrap_or(self.meta.incarnation)
+        self.incarnations
+            .get(&file)
+            .copied()
+            .unwrap_or(self.meta.incarnation)
     }
 
     /// What it has added, computed from its views: for recovery and for checks.

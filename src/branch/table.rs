@@ -53,7 +53,9 @@ impl Table {
 
     /// The branch that an incarnation belongs to.
     pub fn by_incarnation(&self, incarnation: u32) -> Option<Arc<Branch>> {
-        self.incarnations.get(&incarnation).map(|branch| branch.clone())
+        self.incarnations
+            .get(&incarnation)
+            .map(|branch| branch.clone())
     }
 
     /// Every branch, in order of number.
@@ -64,18 +66,22 @@ impl Table {
     /// The branches with these numbers.
     pub fn some(&self, ids: impl IntoIterator<Item = BranchId>) -> Vec<Arc<Branch>> {
         let branches = self.branches.read();
-        ids.into_iter().filter_map(|id| branches.get(&id).cloned()).collect()
+        ids.into_iter()
+            .filter_map(|id| branches.get(&id).cloned())
+            .collect()
     }
 
     fn seen(&self, number: u32) {
-        self.next_number.fetch_max(number.saturating_add(1), Ordering::Relaxed);
+        self.next_number
+            .fetch_max(number.saturating_add(1), Ordering::Relaxed);
     }
 
     /// Adds a branch.
     pub fn insert(&self, branch: Arc<Branch>) {
         let incarnation = {
             let state = branch.state.read();
-            self.next_epoch.fetch_max(state.meta.epoch + 1, Ordering::Relaxed);
+            self.next_epoch
+                .fetch_max(state.meta.epoch + 1, Ordering::Relaxed);
             match &state.ended {
                 Some(ending) => ending.incarnation,
                 None => state.meta.incarnation,
@@ -92,8 +98,14 @@ impl Table {
         parent.meta.epoch = parent_epoch;
         parent.blobs.clear();
         parent.children.insert(meta.name.clone(), meta.id);
-        self.next_epoch.fetch_max(parent_epoch + 1, Ordering::Relaxed);
-        let child = Arc::new(Branch::new(meta, parent.view.clone(), parent.view.clone(), None));
+        self.next_epoch
+            .fetch_max(parent_epoch + 1, Ordering::Relaxed);
+        let child = Arc::new(Branch::new(
+            meta,
+            parent.view.clone(),
+            parent.view.clone(),
+            None,
+        ));
         self.insert(child.clone());
         child
     }
@@ -106,8 +118,8 @@ impl Table {
         old
     }
 
-    /// A commit: the parent's view, its generation, and the branch is gone. `changes` is what a merge
-    /// found; `None` where the parent takes over the branch's view.
+    /// A commit: the parent's view, its generation, and the branch is gone. `changes` is what a
+    /// merge found; `None` where the parent takes over the branch's view.
     pub fn committed(
         &self,
         (parent, parent_state): (&Arc<Branch>, &mut State),
@@ -145,7 +157,11 @@ impl Table {
             }
         }
         let old = state.meta.incarnation;
-        let ending = Ending { end: End::Lost, time: Time::default(), incarnation: old };
+        let ending = Ending {
+            end: End::Lost,
+            time: Time::default(),
+            incarnation: old,
+        };
         let stale: Vec<u32> = state.incarnations.values().copied().collect();
         branch.end(state, ending);
         self.branches.write().remove(&branch.id);
@@ -153,7 +169,12 @@ impl Table {
         self.incarnations.insert(incarnation, parent.clone());
         self.seen(incarnation);
         self.garbage.store(true, Ordering::Relaxed);
-        DeadTree { branch: branch.clone(), incarnation: old, parent: parent.clone(), name }
+        DeadTree {
+            branch: branch.clone(),
+            incarnation: old,
+            parent: parent.clone(),
+            name,
+        }
     }
 
     fn forget(&self, incarnation: u32, more: &[u32]) {
@@ -179,9 +200,19 @@ impl Table {
         let mut parent_state = parent.state.write();
         let mut state = branch.state.write();
         let old = state.meta.incarnation;
-        let incarnation = numbers.get(&branch.id).copied().expect("a number for each branch");
+        let incarnation = numbers
+            .get(&branch.id)
+            .copied()
+            .expect("a number for each branch");
         let stale: Vec<u32> = state.incarnations.values().copied().collect();
-        branch.end(&mut state, Ending { end, time, incarnation });
+        branch.end(
+            &mut state,
+            Ending {
+                end,
+                time,
+                incarnation,
+            },
+        );
         let name = state.meta.name.clone();
         parent_state.children.remove(&name);
         let trash_name = free_name(&parent_state.trash, &name);
@@ -192,7 +223,12 @@ impl Table {
         self.incarnations.insert(incarnation, branch.clone());
         self.seen(incarnation);
         let parent = parent.clone();
-        effects.dead.push(DeadTree { branch: branch.clone(), incarnation: old, parent, name });
+        effects.dead.push(DeadTree {
+            branch: branch.clone(),
+            incarnation: old,
+            parent,
+            name,
+        });
     }
 
     /// A branch came back from its parent's trash.

@@ -46,7 +46,10 @@ pub fn verify_store(dir: OwnedFd) -> Result<Verified, BranchError> {
             Ok(record) => record,
             Err(error) => {
                 let what = error.to_string();
-                verified.findings.push(Finding { place: "the records".to_owned(), what });
+                verified.findings.push(Finding {
+                    place: "the records".to_owned(),
+                    what,
+                });
                 break;
             }
         };
@@ -57,7 +60,10 @@ pub fn verify_store(dir: OwnedFd) -> Result<Verified, BranchError> {
             .and_then(|record| replay.record(lsn, record));
         if let Err(error) = read {
             let place = format!("record {lsn}");
-            verified.findings.push(Finding { place, what: error.to_string() });
+            verified.findings.push(Finding {
+                place,
+                what: error.to_string(),
+            });
         }
     }
     let stored = Stored::of(&report);
@@ -65,7 +71,11 @@ pub fn verify_store(dir: OwnedFd) -> Result<Verified, BranchError> {
     for branch in replay.table.all() {
         let state = branch.state.read();
         verified.branches += 1;
-        let place = format!("branch {} ({})", branch.id.0, state.meta.name.escape_ascii());
+        let place = format!(
+            "branch {} ({})",
+            branch.id.0,
+            state.meta.name.escape_ascii()
+        );
         for (from, view) in [(&last, &state.fork_view), (&state.fork_view, &state.view)] {
             check_view(from, view, &stored, &place, &mut verified);
         }
@@ -83,8 +93,16 @@ struct Stored {
 impl Stored {
     fn of(report: &Report) -> Stored {
         Stored {
-            blobs: report.blobs.iter().map(|blob| (blob.id.0, blob.len_bytes)).collect(),
-            segments: report.segments.iter().map(|s| (s.start.0, s.len_bytes)).collect(),
+            blobs: report
+                .blobs
+                .iter()
+                .map(|blob| (blob.id.0, blob.len_bytes))
+                .collect(),
+            segments: report
+                .segments
+                .iter()
+                .map(|s| (s.start.0, s.len_bytes))
+                .collect(),
         }
     }
 
@@ -105,7 +123,10 @@ impl Stored {
 /// Checks what `view` has and `from`, which was checked already, has not.
 fn check_view(from: &View, view: &View, stored: &Stored, place: &str, verified: &mut Verified) {
     let mut find = |what: String| {
-        verified.findings.push(Finding { place: place.to_owned(), what });
+        verified.findings.push(Finding {
+            place: place.to_owned(),
+            what,
+        });
     };
     let mut seen = HashSet::new();
     for (key, _, dentry) in from.diff_dentries(view) {
@@ -115,7 +136,10 @@ fn check_view(from: &View, view: &View, stored: &Stored, place: &str, verified: 
             Some((file, kind)) => match view.inode(file) {
                 None => find(format!("{name:?} names {file:?}, which has no inode")),
                 Some(inode) if inode.attr.kind != kind => {
-                    find(format!("{name:?} says {kind:?}, its inode {:?}", inode.attr.kind));
+                    find(format!(
+                        "{name:?} says {kind:?}, its inode {:?}",
+                        inode.attr.kind
+                    ));
                 }
                 Some(_) => {}
             },
@@ -126,7 +150,9 @@ fn check_view(from: &View, view: &View, stored: &Stored, place: &str, verified: 
     for (file, _, inode) in from.diff_inodes(view) {
         let Some(inode) = inode else { continue };
         seen.insert(file);
-        let Content::File(extents) = &inode.content else { continue };
+        let Content::File(extents) = &inode.content else {
+            continue;
+        };
         for extent in extents.iter() {
             let missing = match extent.source {
                 Source::Base { .. } => None,
@@ -140,7 +166,9 @@ fn check_view(from: &View, view: &View, stored: &Stored, place: &str, verified: 
             };
             if let Some(missing) = missing {
                 let name = inode.name.escape_ascii();
-                find(format!("{file:?} ({name}) needs {missing}, which is not there"));
+                find(format!(
+                    "{file:?} ({name}) needs {missing}, which is not there"
+                ));
             }
         }
     }

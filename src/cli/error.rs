@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::branch::BranchError;
 use crate::client::ClientError;
 use crate::daemon::{DaemonError, OptionError};
 use crate::proto::ProtoError;
@@ -57,14 +56,6 @@ pub enum CliError {
     /// A mount could not be made or ended.
     #[error("{}", .0.chain())]
     Daemon(#[from] DaemonError),
-    /// A store could not be checked or cleaned.
-    #[error("{}: {source}", store.display())]
-    Store {
-        /// The store.
-        store: PathBuf,
-        /// Why not.
-        source: Box<BranchError>,
-    },
     /// The daemon goes on after its mount has gone.
     #[error("the mount is gone, but process {pid} is still publishing")]
     StillPublishing {
@@ -92,7 +83,6 @@ impl CliError {
             | CliError::Patch { .. }
             | CliError::Option(_)
             | CliError::Daemon(_)
-            | CliError::Store { .. }
             | CliError::StillPublishing { .. } => None,
         }
     }
@@ -109,7 +99,6 @@ impl CliError {
             | CliError::Patch { .. }
             | CliError::Mounted { .. }
             | CliError::Daemon(_)
-            | CliError::Store { .. }
             | CliError::StillPublishing { .. } => Exit::Failed,
             CliError::Option(_) => Exit::Usage,
         }

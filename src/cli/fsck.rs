@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::{CliError, Exit};
 use super::output::Session;
-use crate::branch::{Finding, Verified};
 use crate::client::{ClientError, Workspace};
-use crate::daemon::DaemonError;
+use crate::daemon::{Finding, Verified, check_store};
 
 /// Check every invariant of a store that is not mounted
 ///
@@ -34,19 +33,25 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
 
 /// Checks, and says what is wrong.
 fn check(store: &Path, session: &mut Session<'_>) -> Result<Exit, CliError> {
-    let dir = std::fs::File::open(store)
-        .map_err(|source| DaemonError::Store { path: store.to_owned(), source })?;
-    let failed = |source| CliError::Store { store: store.to_owned(), source: Box::new(source) };
-    let verified = crate::branch::verify_store(dir.into()).map_err(failed)?;
+    let verified = check_store(store)?;
     for Finding { place, what } in &verified.findings {
         writeln!(session.out, "{place}: {what}")?;
     }
-    let Verified { branches, records, files, findings } = &verified;
+    let Verified {
+        branches,
+        records,
+        files,
+        findings,
+    } = &verified;
     writeln!(
         session.out,
         "{}: {branches} branches, {files} files, {records} records, {} problems",
         store.display(),
         findings.len(),
     )?;
-    Ok(if findings.is_empty() { Exit::Done } else { Exit::Damaged })
+    Ok(if findings.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Damaged
+    })
 }

@@ -29,10 +29,5 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
 
 /// Collects in a store that no daemon holds.
 fn collect(store: &Path) -> Result<(), CliError> {
-    let failed = |source| CliError::Store { store: store.to_owned(), source: Box::new(source) };
-    let workspace = crate::daemon::open_unmounted(store)?;
-    workspace.expire_old().map_err(failed)?;
-    workspace.reclaim(&Vec::new).map_err(failed)?;
-    workspace.checkpoint().map_err(failed)?;
-    workspace.store.close().map_err(|error| failed(error.into()))
+    Ok(crate::daemon::collect_store(store)?)
 }

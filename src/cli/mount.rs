@@ -62,7 +62,10 @@ fn serve(args: &Args) -> Result<(), CliError> {
         mountpoint: args.mountpoint.clone(),
         store: args.store.clone(),
         options,
-        daemon: DaemonConfig { foreground: args.foreground, log: None },
+        daemon: DaemonConfig {
+            foreground: args.foreground,
+            log: None,
+        },
     })?)
 }
 
@@ -71,7 +74,9 @@ fn start_log(verbose: u8) {
     let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
     let filter = env_logger::Env::default().default_filter_or(level);
     // A second start, in tests, changes nothing.
-    let _ = env_logger::Builder::from_env(filter).format_timestamp_millis().try_init();
+    let _ = env_logger::Builder::from_env(filter)
+        .format_timestamp_millis()
+        .try_init();
 }
 
 /// Whether the current directory is one that the mount now covers.

@@ -79,5 +79,7 @@ fn unmount(root: &Path, lazy: bool) -> Result<(), CliError> {
 /// The process that serves the mount, as it says itself; `None` where it is dead.
 fn daemon_of(root: &Path) -> Option<u32> {
     let config = std::fs::read_to_string(root.join("@self/config")).ok()?;
-    config.lines().find_map(|line| line.strip_prefix("pid ")?.parse().ok())
+    config
+        .lines()
+        .find_map(|line| line.strip_prefix("pid ")?.parse().ok())
 }

@@ -1,11 +1,11 @@
 //! The reserved files of a branch: which there are, their numbers, and what they say.
 //!
-//! Owns the names at a branch's root (`.ctl`, `@branches`, ...), the directories behind them, and the
-//! texts. What a *write* to them does is `vfs`'s, which has to tell the kernel. Nothing here changes
-//! anything.
+//! Owns the names at a branch's root (`.ctl`, `@branches`, ...), the directories behind them, and
+//! the texts. What a *write* to them does is `vfs`'s, which has to tell the kernel. Nothing here
+//! changes anything.
 //!
-//! A reserved file's [`FileId`] is [`FileId::FIRST_RESERVED`] and its place in [`Reserved::ALL`], its
-//! incarnation its branch's: so its node needs no table.
+//! A reserved file's [`FileId`] is [`FileId::FIRST_RESERVED`] and its place in [`Reserved::ALL`],
+//! its incarnation its branch's: so its node needs no table.
 
 mod patch;
 mod text;
@@ -101,7 +101,8 @@ impl Reserved {
         }
     }
 
-    /// Its permission bits. The texts show what is in files that only the owner may be able to read.
+    /// Its permission bits. The texts show what is in files that only the owner may be able to
+    /// read.
     pub fn mode(self) -> u32 {
         match self {
             Reserved::Branches | Reserved::SelfDir => 0o755,
@@ -119,7 +120,10 @@ impl Reserved {
 
     /// The file id.
     pub fn file(self) -> FileId {
-        let place = Reserved::ALL.iter().position(|r| *r == self).expect("all are in ALL");
+        let place = Reserved::ALL
+            .iter()
+            .position(|r| *r == self)
+            .expect("all are in ALL");
         FileId(FileId::FIRST_RESERVED + place as u32)
     }
 
@@ -139,7 +143,9 @@ impl Reserved {
         if !matches!(name.first(), Some(b'.' | b'@')) {
             return None;
         }
-        Reserved::AT_ROOT.into_iter().find(|r| r.name().as_bytes() == name)
+        Reserved::AT_ROOT
+            .into_iter()
+            .find(|r| r.name().as_bytes() == name)
     }
 
     /// The files in `@self`, where `is_main` those of the mount root.
@@ -147,7 +153,9 @@ impl Reserved {
         use Reserved::*;
         let common = [Status, Diff, Patch, Conflicts, Log, Events, Limits, Note];
         let main = [Tree, Metrics, Config];
-        common.into_iter().chain(main.into_iter().filter(move |_| is_main))
+        common
+            .into_iter()
+            .chain(main.into_iter().filter(move |_| is_main))
     }
 }
 
@@ -161,9 +169,19 @@ mod tests {
             assert_eq!(Reserved::of(reserved.file()), Some(reserved));
         }
         for reserved in Reserved::AT_ROOT {
-            assert_eq!(Reserved::at_root(reserved.name().as_bytes()), Some(reserved));
+            assert_eq!(
+                Reserved::at_root(reserved.name().as_bytes()),
+                Some(reserved)
+            );
         }
-        for name in [&b"@scope"[..], b".ctlx", b"status", b".trash", b"@branch", b""] {
+        for name in [
+            &b"@scope"[..],
+            b".ctlx",
+            b"status",
+            b".trash",
+            b"@branch",
+            b"",
+        ] {
             assert_eq!(Reserved::at_root(name), None);
         }
         assert_eq!(Reserved::of(FileId::ROOT), None);

@@ -84,7 +84,9 @@ fn write_change(
 }
 
 fn side(overlay: &Overlay, view: &View, path: &[u8]) -> FsResult<Option<Side>> {
-    let Some((attr, content)) = overlay.content_at(view, path)? else { return Ok(None) };
+    let Some((attr, content)) = overlay.content_at(view, path)? else {
+        return Ok(None);
+    };
     let mode = match attr.kind {
         Kind::File if attr.mode & 0o100 != 0 => 0o100755,
         Kind::File => 0o100644,
@@ -116,7 +118,12 @@ fn write_file(from: &[u8], to: &[u8], was: Option<Side>, is: Option<Side>, out: 
         if same {
             head.push_str("similarity index 100%\n");
         }
-        let _ = writeln!(head, "rename from {}\nrename to {}", git_quoted(from), git_quoted(to));
+        let _ = writeln!(
+            head,
+            "rename from {}\nrename to {}",
+            git_quoted(from),
+            git_quoted(to)
+        );
     }
     let old = was.as_ref().map_or(&b""[..], |side| &side.content);
     let new = is.as_ref().map_or(&b""[..], |side| &side.content);
@@ -137,7 +144,13 @@ fn write_file(from: &[u8], to: &[u8], was: Option<Side>, is: Option<Side>, out: 
         None => "/dev/null".to_owned(),
     };
     // A name with a blank is ended by a tab, as git does, so that it is not taken for a date.
-    let tab = |name: String| if name.contains(' ') { name + "\t" } else { name };
+    let tab = |name: String| {
+        if name.contains(' ') {
+            name + "\t"
+        } else {
+            name
+        }
+    };
     let (a, b) = (tab(name(&was, &a)), tab(name(&is, &b)));
     out.extend_from_slice(format!("--- {a}\n+++ {b}\n").as_bytes());
     write_hunks(old, new, out);
@@ -149,7 +162,11 @@ fn is_binary(content: &[u8]) -> bool {
 
 fn write_hunks(old: &[u8], new: &[u8], out: &mut Vec<u8>) {
     let diff = similar::TextDiff::from_lines(old, new);
-    for hunk in diff.unified_diff().context_radius(CONTEXT_LINES).iter_hunks() {
+    for hunk in diff
+        .unified_diff()
+        .context_radius(CONTEXT_LINES)
+        .iter_hunks()
+    {
         out.extend_from_slice(format!("{}\n", hunk.header()).as_bytes());
         for change in hunk.iter_changes() {
             out.push(match change.tag() {
@@ -185,10 +202,13 @@ fn object_id(content: &[u8]) -> String {
     let mut hasher = sha1::Sha1::new();
     hasher.update(format!("blob {}\0", content.len()).as_bytes());
     hasher.update(content);
-    hasher.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hasher
+        .finalize()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn deflate(content: &[u8]) -> Vec<u8> {
@@ -201,7 +221,11 @@ fn write_base85(bytes: &[u8], out: &mut Vec<u8>) {
         b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~";
     for line in bytes.chunks(52) {
         let len = line.len() as u8;
-        out.push(if len <= 26 { b'A' + len - 1 } else { b'a' + len - 27 });
+        out.push(if len <= 26 {
+            b'A' + len - 1
+        } else {
+            b'a' + len - 27
+        });
         for group in line.chunks(4) {
             let mut word = [0; 4];
             word[..group.len()].copy_from_slice(group);

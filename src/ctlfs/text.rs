@@ -1,7 +1,7 @@
 //! What the reserved files say.
 //!
-//! A text is made anew each time it is asked for, from the branch as it is then; the caller keeps it
-//! as long as one reader needs it to stay the same.
+//! A text is made anew each time it is asked for, from the branch as it is then; the caller keeps
+//! it as long as one reader needs it to stay the same.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -90,7 +90,10 @@ impl Texts<'_> {
 
     fn limits(&self, branch: &Branch) -> Limits {
         let limits = branch.state.read().meta.limits;
-        Limits { bytes: limits.bytes, inodes: limits.inodes }
+        Limits {
+            bytes: limits.bytes,
+            inodes: limits.inodes,
+        }
     }
 
     /// What a branch says of itself; with the counts of its changes where `counted`.
@@ -126,12 +129,25 @@ impl Texts<'_> {
                 bytes: state.usage.bytes.max(0) as u64,
                 inodes: state.usage.inodes.max(0) as u64,
             },
-            limits: Limits { bytes: meta.limits.bytes, inodes: meta.limits.inodes },
+            limits: Limits {
+                bytes: meta.limits.bytes,
+                inodes: meta.limits.inodes,
+            },
             created: Timestamp::new(meta.created),
             expires,
-            last_error: state.last_error.as_ref().map(|(_, sentence)| sentence.clone()),
-            last_errno: state.last_error.as_ref().map(|(errno, _)| ErrnoText(*errno)),
-            read_only: self.workspace().store.poisoned().map(|cause| cause.to_string()),
+            last_error: state
+                .last_error
+                .as_ref()
+                .map(|(_, sentence)| sentence.clone()),
+            last_errno: state
+                .last_error
+                .as_ref()
+                .map(|(errno, _)| ErrnoText(*errno)),
+            read_only: self
+                .workspace()
+                .store
+                .poisoned()
+                .map(|cause| cause.to_string()),
             note: String::from_utf8_lossy(&meta.note).into_owned(),
         })
     }
@@ -148,7 +164,11 @@ impl Texts<'_> {
     }
 
     fn changes(&self, branch: &Branch) -> FsResult<Vec<Change>> {
-        Ok(self.path_changes(branch)?.into_iter().map(shown_change).collect())
+        Ok(self
+            .path_changes(branch)?
+            .into_iter()
+            .map(shown_change)
+            .collect())
     }
 
     fn counts(&self, branch: &Branch) -> FsResult<ChangeCounts> {
@@ -205,7 +225,10 @@ impl Texts<'_> {
     }
 
     fn refused(&self, error: &BranchError) -> Verdict {
-        Verdict::Refused { errno: ErrnoText((self.errno)(error)), reason: error.to_string() }
+        Verdict::Refused {
+            errno: ErrnoText((self.errno)(error)),
+            reason: error.to_string(),
+        }
     }
 
     fn ended_preview(&self, branch: &Arc<Branch>, action: Action) -> FsResult<Preview> {
@@ -253,7 +276,11 @@ impl Texts<'_> {
             for path in workspace.preview(branch)?.conflicts {
                 let branch = parent.clone().unwrap_or(BranchPath::MAIN);
                 let path = Text(path);
-                conflicts.push(Conflict { kind: ConflictKind::Conflict, branch, path });
+                conflicts.push(Conflict {
+                    kind: ConflictKind::Conflict,
+                    branch,
+                    path,
+                });
             }
         }
         let touched = |branch: &Branch| -> FsResult<Vec<Vec<u8>>> {
@@ -277,7 +304,10 @@ impl Texts<'_> {
                 continue;
             }
             let path = path_of(&workspace.names_of(&other));
-            for shared in touched(&other)?.into_iter().filter(|path| own.contains(path)) {
+            for shared in touched(&other)?
+                .into_iter()
+                .filter(|path| own.contains(path))
+            {
                 conflicts.push(Conflict {
                     kind: ConflictKind::Overlap,
                     branch: path.clone(),
@@ -290,17 +320,27 @@ impl Texts<'_> {
 
     fn events(&self, wanted: impl Fn(&Happened) -> bool) -> Vec<Event> {
         self.workspace().history.read(|events| {
-            events.iter().filter(|event| wanted(event)).map(shown_event).collect()
+            events
+                .iter()
+                .filter(|event| wanted(event))
+                .map(shown_event)
+                .collect()
         })
     }
 
     fn tree(&self, branch: &Arc<Branch>) -> FsResult<TreeNode> {
         let children: Vec<BranchId> = branch.state.read().children.values().copied().collect();
         let mut nodes = Vec::new();
-        for child in children.into_iter().filter_map(|id| self.workspace().branch(id)) {
+        for child in children
+            .into_iter()
+            .filter_map(|id| self.workspace().branch(id))
+        {
             nodes.push(self.tree(&child)?);
         }
-        Ok(TreeNode { status: self.status(branch, true)?, children: nodes })
+        Ok(TreeNode {
+            status: self.status(branch, true)?,
+            children: nodes,
+        })
     }
 
     fn prometheus(&self) -> String {
@@ -319,11 +359,22 @@ impl Texts<'_> {
         gauge(
             "branchfs_branches",
             "Branches by state, main included.",
-            &[("{state=\"open\"}", live as u64), ("{state=\"trash\"}", trash as u64)],
+            &[
+                ("{state=\"open\"}", live as u64),
+                ("{state=\"trash\"}", trash as u64),
+            ],
         );
         let nodes = self.overlay.known_nodes() as u64;
-        gauge("branchfs_known_nodes", "Inodes that the kernel knows.", &[("", nodes)]);
-        gauge("branchfs_base_version", "Publishes so far.", &[("", workspace.base.version())]);
+        gauge(
+            "branchfs_known_nodes",
+            "Inodes that the kernel knows.",
+            &[("", nodes)],
+        );
+        gauge(
+            "branchfs_base_version",
+            "Publishes so far.",
+            &[("", workspace.base.version())],
+        );
         if let Ok(usage) = usage {
             gauge(
                 "branchfs_store_bytes",
@@ -343,7 +394,11 @@ impl Texts<'_> {
             &[("", since)],
         );
         let poisoned = u64::from(workspace.store.poisoned().is_some());
-        gauge("branchfs_store_poisoned", "1 once the store takes no more writes.", &[("", poisoned)]);
+        gauge(
+            "branchfs_store_poisoned",
+            "1 once the store takes no more writes.",
+            &[("", poisoned)],
+        );
         text.push_str(&(self.counters)());
         text
     }
@@ -409,17 +464,23 @@ fn shown_event(event: &Happened) -> Event {
         time: Timestamp::new(event.time),
         kind: match &event.what {
             What::Fork => EventKind::Fork,
-            What::Commit { generation, paths } => {
-                EventKind::Commit { generation: *generation, paths: *paths }
-            }
+            What::Commit { generation, paths } => EventKind::Commit {
+                generation: *generation,
+                paths: *paths,
+            },
             What::Abort => EventKind::Abort,
-            What::Lost { winner } => EventKind::Lost { winner: path_of(winner) },
-            What::Rename { from } => EventKind::Rename { from: path_of(from) },
+            What::Lost { winner } => EventKind::Lost {
+                winner: path_of(winner),
+            },
+            What::Rename { from } => EventKind::Rename {
+                from: path_of(from),
+            },
             What::Restore => EventKind::Restore,
             What::Expire => EventKind::Expire,
-            What::Publish { version, paths } => {
-                EventKind::Publish { version: *version, paths: *paths }
-            }
+            What::Publish { version, paths } => EventKind::Publish {
+                version: *version,
+                paths: *paths,
+            },
             What::Conflict { paths } => EventKind::Conflict {
                 errno: ErrnoText(libc::EBUSY),
                 paths: paths.iter().cloned().map(Text).collect(),

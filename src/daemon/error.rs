@@ -181,5 +181,6 @@ fn list(holders: &[Holder]) -> String {
 }
 
 fn by(pid: &Option<u32>) -> String {
-    pid.map(|pid| format!(", served by process {pid}")).unwrap_or_default()
+    pid.map(|pid| format!(", served by process {pid}"))
+        .unwrap_or_default()
 }

@@ -36,9 +36,9 @@ mod mountinfo;
 mod options;
 mod serve;
 mod site;
-mod workspace;
 #[cfg(test)]
 mod tests;
+mod workspace;
 
 pub use attach::remount;
 pub use detach::{ProcessWatch, clear_dead_mount, unmount};
@@ -48,4 +48,6 @@ pub use mounted::{Kernel, MountConfig, Mounted};
 pub use mountinfo::{Mount, MountTable};
 pub use options::{MountFlag, MountOptions, OptionError, Policy, Publish};
 pub use serve::{DaemonConfig, serve};
-pub use workspace::{Request, STORE_NAME, mount_workspace, open_unmounted};
+pub use workspace::{
+    Finding, Request, STORE_NAME, Verified, check_store, collect_store, mount_workspace,
+};

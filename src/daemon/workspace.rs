@@ -18,6 +18,7 @@ use super::mountinfo::MountTable;
 use super::options::{MountOptions, Policy, Publish};
 use super::serve::{DaemonConfig, serve};
 use crate::branch::{self, Places, PublishMode, Workspace, WorkspaceOptions};
+pub use crate::branch::{Finding, Verified};
 use crate::ctlfs;
 use crate::vfs::{Vfs, VfsConfig};
 
@@ -70,14 +71,29 @@ pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
         .map(|path| path.as_os_str().as_bytes().to_vec())
         .filter(|path| !path.is_empty());
     let options = request.options.clone();
-    let places = Places { base: root, store, hide, exclusive: in_place };
+    let places = Places {
+        base: root,
+        store,
+        hide,
+        exclusive: in_place,
+    };
     let names = [&base, &store_path, &mountpoint].map(|path| path.display().to_string());
     let flushed = mountpoint.clone();
-    let mount = MountConfig { options, ..MountConfig::new(base, mountpoint) };
+    let mount = MountConfig {
+        options,
+        ..MountConfig::new(base, mountpoint)
+    };
     let show_reserved = request.options.show_ctl;
     let workspace_options = workspace_options(&request.options);
     serve(mount, &request.daemon, move |kernel| {
-        build(places, workspace_options, kernel, show_reserved, names, flushed)
+        build(
+            places,
+            workspace_options,
+            kernel,
+            show_reserved,
+            names,
+            flushed,
+        )
     })
 }
 
@@ -144,8 +160,8 @@ fn build(
     Ok(Arc::new(vfs))
 }
 
-/// syncfs(2) of the mount: what shared mappings have dirtied comes to us as writes. Since Linux 6.18
-/// it does not wait for those of a FUSE mount.
+/// syncfs(2) of the mount: what shared mappings have dirtied comes to us as writes. Since Linux
+/// 6.18 it does not wait for those of a FUSE mount.
 fn write_back(mountpoint: &Path) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let synced = rustix::fs::openat(CWD, mountpoint, flags, Mode::empty())
@@ -156,13 +172,18 @@ fn write_back(mountpoint: &Path) {
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, DaemonError> {
-    path.canonicalize().map_err(|source| DaemonError::Path { path: path.to_path_buf(), source })
+    path.canonicalize().map_err(|source| DaemonError::Path {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 fn open_dir(path: &Path) -> Result<OwnedFd, DaemonError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, path, flags, Mode::empty())
-        .map_err(|error| DaemonError::Path { path: path.to_path_buf(), source: error.into() })
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| DaemonError::Path {
+        path: path.to_path_buf(),
+        source: error.into(),
+    })
 }
 
 /// A base that a branchfs mount shows is no plain directory.
@@ -175,7 +196,10 @@ fn refuse_mounted(base: &Path) -> Result<(), DaemonError> {
                 return Ok(());
             }
             let pid = pid_of(path);
-            return Err(DaemonError::AlreadyMounted { path: path.to_path_buf(), pid });
+            return Err(DaemonError::AlreadyMounted {
+                path: path.to_path_buf(),
+                pid,
+            });
         }
         at = path.parent();
     }
@@ -185,7 +209,9 @@ fn refuse_mounted(base: &Path) -> Result<(), DaemonError> {
 /// The daemon of a living mount, as its `@self/config` says.
 fn pid_of(mountpoint: &Path) -> Option<u32> {
     let config = std::fs::read_to_string(mountpoint.join("@self/config")).ok()?;
-    config.lines().find_map(|line| line.strip_prefix("pid ")?.parse().ok())
+    config
+        .lines()
+        .find_map(|line| line.strip_prefix("pid ")?.parse().ok())
 }
 
 /// A directory of a store is nobody's workspace.
@@ -206,7 +232,10 @@ fn open_store(
     root: &OwnedFd,
     read_only: bool,
 ) -> Result<OwnedFd, DaemonError> {
-    let failed = |source: std::io::Error| DaemonError::Store { path: path.to_path_buf(), source };
+    let failed = |source: std::io::Error| DaemonError::Store {
+        path: path.to_path_buf(),
+        source,
+    };
     if !read_only {
         match rustix::fs::mkdirat(CWD, path, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
@@ -230,9 +259,12 @@ fn open_store(
 }
 
 /// Opens a store that is not mounted, with its base, for maintenance. `store` is its directory.
-pub fn open_unmounted(store: &Path) -> Result<Workspace, DaemonError> {
+fn open_unmounted(store: &Path) -> Result<Workspace, DaemonError> {
     let store = canonical(store)?;
-    let failed = |source| DaemonError::Store { path: store.clone(), source };
+    let failed = |source| DaemonError::Store {
+        path: store.clone(),
+        source,
+    };
     if !store.join("superblock").is_file() {
         return Err(failed(std::io::Error::new(
             std::io::ErrorKind::NotFound,
@@ -242,9 +274,39 @@ pub fn open_unmounted(store: &Path) -> Result<Workspace, DaemonError> {
     let base = std::fs::read(store.join(BASE_FILE)).map_err(failed)?;
     let base = PathBuf::from(OsStr::from_bytes(&base));
     let root = open_dir(&base)?;
-    let hide = store.strip_prefix(&base).ok().map(|path| path.as_os_str().as_bytes().to_vec());
-    let places = Places { base: root, store: open_dir(&store)?, hide, exclusive: false };
+    let hide = store
+        .strip_prefix(&base)
+        .ok()
+        .map(|path| path.as_os_str().as_bytes().to_vec());
+    let places = Places {
+        base: root,
+        store: open_dir(&store)?,
+        hide,
+        exclusive: false,
+    };
     let options = workspace_options(&MountOptions::default());
-    Workspace::open(places, options)
-        .map_err(|error| DaemonError::Build { said: error.to_string() })
+    Workspace::open(places, options).map_err(|error| DaemonError::Build {
+        said: error.to_string(),
+    })
+}
+
+/// Frees what nothing reaches in a store that is not mounted.
+pub fn collect_store(store: &Path) -> Result<(), DaemonError> {
+    let workspace = open_unmounted(store)?;
+    let collected = workspace
+        .expire_old()
+        .and_then(|_| workspace.reclaim(&Vec::new))
+        .and_then(|_| workspace.checkpoint())
+        .and_then(|()| Ok(workspace.store.close()?));
+    collected.map_err(|error| DaemonError::Build {
+        said: error.to_string(),
+    })
+}
+
+/// Checks a store that is not mounted.
+pub fn check_store(store: &Path) -> Result<Verified, DaemonError> {
+    let dir = open_dir(store)?;
+    branch::verify_store(dir).map_err(|error| DaemonError::Build {
+        said: error.to_string(),
+    })
 }

@@ -1,8 +1,8 @@
 //! POSIX access control lists, as far as a filesystem has to know them: what a new file inherits
 //! from its directory, and how the permission bits and the access list follow each other.
 //!
-//! *On disk* (in an extended attribute, `linux/posix_acl_xattr.h`): version 2 as u32, then entries of
-//! tag u16, permissions u16, id u32, all little-endian.
+//! *On disk* (in an extended attribute, `linux/posix_acl_xattr.h`): version 2 as u32, then entries
+//! of tag u16, permissions u16, id u32, all little-endian.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,10 +44,14 @@ fn parse(bytes: &[u8]) -> FsResult<Vec<AclEntry>> {
         })
         .collect();
     let known = [USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER];
-    let valid = entries.iter().all(|e| known.contains(&e.tag) && e.perm <= 7);
+    let valid = entries
+        .iter()
+        .all(|e| known.contains(&e.tag) && e.perm <= 7);
     let count = |tag| entries.iter().filter(|e| e.tag == tag).count();
     let named = count(USER) + count(GROUP) > 0;
-    let complete = [USER_OBJ, GROUP_OBJ, OTHER].iter().all(|tag| count(*tag) == 1);
+    let complete = [USER_OBJ, GROUP_OBJ, OTHER]
+        .iter()
+        .all(|tag| count(*tag) == 1);
     if !valid || !complete || count(MASK) > 1 || (named && count(MASK) == 0) {
         return Err(FsError::Invalid);
     }
@@ -66,7 +70,12 @@ fn format(entries: &[AclEntry]) -> Vec<u8> {
 
 /// The permission bits that an access list amounts to: the mask stands for the group.
 fn mode_of(entries: &[AclEntry]) -> u32 {
-    let perm = |tag| entries.iter().find(|e| e.tag == tag).map(|e| u32::from(e.perm));
+    let perm = |tag| {
+        entries
+            .iter()
+            .find(|e| e.tag == tag)
+            .map(|e| u32::from(e.perm))
+    };
     let group = perm(MASK).or(perm(GROUP_OBJ)).unwrap_or(0);
     perm(USER_OBJ).unwrap_or(0) << 6 | group << 3 | perm(OTHER).unwrap_or(0)
 }
@@ -96,7 +105,10 @@ pub fn inherit(defaults: &[u8], mode: u32, is_dir: bool) -> FsResult<Inherited> 
         xattrs.insert(DEFAULT.into(), defaults.into());
     }
     let mode = mode & !0o777 | mode_of(&entries);
-    Ok(Inherited { mode, xattrs: Xattrs::Own(Arc::new(xattrs)) })
+    Ok(Inherited {
+        mode,
+        xattrs: Xattrs::Own(Arc::new(xattrs)),
+    })
 }
 
 /// Takes from the list what the mode of a create does not grant (posix_acl_create).
@@ -146,16 +158,28 @@ mod tests {
     use super::*;
 
     fn list(entries: &[(u16, u16)]) -> Vec<u8> {
-        let entry = |&(tag, perm)| AclEntry { tag, perm, id: 1000 };
+        let entry = |&(tag, perm)| AclEntry {
+            tag,
+            perm,
+            id: 1000,
+        };
         format(&entries.iter().map(entry).collect::<Vec<_>>())
     }
 
     #[test]
     fn a_create_gets_no_more_than_it_asked_for() {
-        let defaults = list(&[(USER_OBJ, 7), (USER, 7), (GROUP_OBJ, 5), (MASK, 7), (OTHER, 0)]);
+        let defaults = list(&[
+            (USER_OBJ, 7),
+            (USER, 7),
+            (GROUP_OBJ, 5),
+            (MASK, 7),
+            (OTHER, 0),
+        ]);
         let inherited = inherit(&defaults, 0o644, false).unwrap();
         assert_eq!(inherited.mode, 0o640);
-        let Xattrs::Own(xattrs) = inherited.xattrs else { panic!() };
+        let Xattrs::Own(xattrs) = inherited.xattrs else {
+            panic!()
+        };
         let access = parse(&xattrs[ACCESS]).unwrap();
         assert_eq!(access.iter().find(|e| e.tag == MASK).unwrap().perm, 4);
         assert!(!xattrs.contains_key(DEFAULT));
@@ -169,7 +193,13 @@ mod tests {
 
     #[test]
     fn chmod_changes_the_mask() {
-        let access = list(&[(USER_OBJ, 7), (USER, 7), (GROUP_OBJ, 5), (MASK, 7), (OTHER, 0)]);
+        let access = list(&[
+            (USER_OBJ, 7),
+            (USER, 7),
+            (GROUP_OBJ, 5),
+            (MASK, 7),
+            (OTHER, 0),
+        ]);
         let changed = parse(&after_chmod(&access, 0o604).unwrap()).unwrap();
         assert_eq!(mode_of(&changed), 0o604);
         assert_eq!(changed.iter().find(|e| e.tag == GROUP_OBJ).unwrap().perm, 5);
@@ -177,7 +207,12 @@ mod tests {
 
     #[test]
     fn malformed_lists_are_refused() {
-        for bad in [&b""[..], b"\x01\0\0\0", b"\x02\0\0\0abc", &list(&[(USER_OBJ, 7)])] {
+        for bad in [
+            &b""[..],
+            b"\x01\0\0\0",
+            b"\x02\0\0\0abc",
+            &list(&[(USER_OBJ, 7)]),
+        ] {
             assert!(parse(bad).is_err());
         }
     }

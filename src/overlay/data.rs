@@ -57,7 +57,9 @@ impl Overlay {
         out: &mut Vec<u8>,
     ) -> FsResult<()> {
         require_file(inode.attr.kind)?;
-        let Content::File(extents) = &inode.content else { return Err(FsError::Invalid) };
+        let Content::File(extents) = &inode.content else {
+            return Err(FsError::Invalid);
+        };
         let end = offset.saturating_add(len).min(inode.attr.size);
         for piece in extents.pieces(offset, end.max(offset)) {
             self.read_piece(&piece, version, out)?;
@@ -75,7 +77,9 @@ impl Overlay {
         out.resize(start + piece.len as usize, 0);
         match source {
             Some(Source::Segment { at, .. }) => store.seg_read(SegAddr(*at), &mut out[start..])?,
-            Some(Source::Blob { id, at }) => store.blob_read(BlobId(*id), *at, &mut out[start..])?,
+            Some(Source::Blob { id, at }) => {
+                store.blob_read(BlobId(*id), *at, &mut out[start..])?
+            }
             _ => {}
         }
         Ok(())
@@ -105,17 +109,13 @@ impl Overlay {
     }
 
     /// Writes `data` at `offset`; returns the number of bytes. `kill_priv` drops set-id bits.
-    pub fn write(
-        &self,
-        node: NodeId,
-        offset: u64,
-        data: &[u8],
-        kill_priv: bool,
-    ) -> FsResult<u32> {
+    pub fn write(&self, node: NodeId, offset: u64, data: &[u8], kill_priv: bool) -> FsResult<u32> {
         if data.is_empty() {
             return Ok(0);
         }
-        let end = offset.checked_add(data.len() as u64).ok_or(FsError::TooBig)?;
+        let end = offset
+            .checked_add(data.len() as u64)
+            .ok_or(FsError::TooBig)?;
         if end > MAX_FILE_BYTES {
             return Err(FsError::TooBig);
         }
@@ -175,19 +175,43 @@ impl Overlay {
         let size = inode.attr.size.max(offset + data.len() as u64);
         drop(inode);
         let change = match placed {
-            Placed::InPlace => Change::Write { file, extent: None, size, time },
-            Placed::New(extent) => Change::Write { file, extent: Some(extent), size, time },
-            Placed::Grown { off, more } => Change::Grow { file, off, more, size, time },
+            Placed::InPlace => Change::Write {
+                file,
+                extent: None,
+                size,
+                time,
+            },
+            Placed::New(extent) => Change::Write {
+                file,
+                extent: Some(extent),
+                size,
+                time,
+            },
+            Placed::Grown { off, more } => Change::Grow {
+                file,
+                off,
+                more,
+                size,
+                time,
+            },
         };
         self.change(mounted, state, &[change])
     }
 
     /// Whether the branch's limit has room for a write.
-    pub(super) fn check_space(&self, state: &State, inode: &Inode, off: u64, len: u64) -> FsResult<()> {
+    pub(super) fn check_space(
+        &self,
+        state: &State,
+        inode: &Inode,
+        off: u64,
+        len: u64,
+    ) -> FsResult<()> {
         if state.meta.limits.bytes.is_none() {
             return Ok(());
         }
-        let Some(extents) = inode.extents() else { return Ok(()) };
+        let Some(extents) = inode.extents() else {
+            return Ok(());
+        };
         let own = |piece: &Piece| match piece.extent.as_ref().map(|e| &e.source) {
             None | Some(Source::Base { .. }) => 0,
             Some(_) => piece.len,
@@ -206,7 +230,9 @@ impl Overlay {
         data: &[u8],
     ) -> FsResult<(Placed, Option<u64>)> {
         let store = &self.workspace.store;
-        let Some(extents) = inode.extents() else { return Err(FsError::Invalid) };
+        let Some(extents) = inode.extents() else {
+            return Err(FsError::Invalid);
+        };
         let epoch = state.meta.epoch;
         let len = data.len() as u64;
         let end = off + len;
@@ -231,7 +257,15 @@ impl Overlay {
             let id = blob.unwrap_or_else(|| store.blob_new().0);
             store.blob_write(BlobId(id), off, data)?;
             let source = Source::Blob { id, at: off };
-            return Ok((Placed::New(Extent { off, len, epoch, source }), Some(id)));
+            return Ok((
+                Placed::New(Extent {
+                    off,
+                    len,
+                    epoch,
+                    source,
+                }),
+                Some(id),
+            ));
         }
         if let Some(extent) = extents.ending_at(off)
             && extent.epoch == epoch
@@ -243,11 +277,23 @@ impl Overlay {
         }
         // A file that grows by pieces gets room for as much again.
         let grows = off > 0 && off == inode.attr.size;
-        let room = if grows { end.clamp(len, SMALL_FILE_BYTES) } else { len };
+        let room = if grows {
+            end.clamp(len, SMALL_FILE_BYTES)
+        } else {
+            len
+        };
         let room = room.next_multiple_of(8) as u32;
         let at = store.seg_append(data, room)?.0;
         let source = Source::Segment { at, room };
-        Ok((Placed::New(Extent { off, len, epoch, source }), None))
+        Ok((
+            Placed::New(Extent {
+                off,
+                len,
+                epoch,
+                source,
+            }),
+            None,
+        ))
     }
 
     /// Gives back what a write replaced, but for ranges of the blob that it went to: those hold it.
@@ -262,7 +308,9 @@ impl Overlay {
 }
 
 fn put_placed(inode: &mut Inode, placed: Placed) -> Vec<Extent> {
-    let Content::File(extents) = &mut inode.content else { return Vec::new() };
+    let Content::File(extents) = &mut inode.content else {
+        return Vec::new();
+    };
     match placed {
         Placed::InPlace => Vec::new(),
         Placed::Grown { off, more } => extents.lengthen(off, more),
@@ -272,10 +320,13 @@ fn put_placed(inode: &mut Inode, placed: Placed) -> Vec<Extent> {
 
 /// The blob that an orphan's writes go to.
 fn own_blob(inode: &Inode, epoch: u64) -> Option<u64> {
-    inode.extents()?.iter().find_map(|extent| match extent.source {
-        Source::Blob { id, at } if extent.epoch == epoch && at == extent.off => Some(id),
-        _ => None,
-    })
+    inode
+        .extents()?
+        .iter()
+        .find_map(|extent| match extent.source {
+            Source::Blob { id, at } if extent.epoch == epoch && at == extent.off => Some(id),
+            _ => None,
+        })
 }
 
 const CAPABILITY: &[u8] = b"security.capability";

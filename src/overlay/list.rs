@@ -90,9 +90,7 @@ impl Overlay {
     ) -> FsResult<()> {
         self.check_live(state, dir)?;
         let base = match self.dir_path(mounted, state, dir) {
-            Ok(Some(path)) => {
-                Some(self.workspace.base.list(state.view.base_version, &path)?)
-            }
+            Ok(Some(path)) => Some(self.workspace.base.list(state.view.base_version, &path)?),
             Ok(None) => None,
             // A removed directory that somebody still has open is empty.
             Err(FsError::NotFound) => return Ok(()),
@@ -116,7 +114,9 @@ impl Overlay {
             };
             let item = if order.is_le() {
                 let (key, dentry) = next_above.take().expect("it was compared");
-                dentry.file.map(|(file, kind)| (key.hash, key.name.to_vec(), file, kind))
+                dentry
+                    .file
+                    .map(|(file, kind)| (key.hash, key.name.to_vec(), file, kind))
             } else {
                 let name = next_below.as_ref().expect("it was compared");
                 Some((name.hash, name.name.to_vec(), name.fid, name.kind))
@@ -152,7 +152,13 @@ impl Overlay {
         for (at, (hash, name, file, kind)) in batch.drain(..).enumerate() {
             let next = if at == last { hash } else { hash - 1 };
             let node = self.node_of(state, dir, file);
-            if sink(&ListItem { name: &name, node, kind, next }) == Take::Full {
+            if sink(&ListItem {
+                name: &name,
+                node,
+                kind,
+                next,
+            }) == Take::Full
+            {
                 return false;
             }
         }

@@ -26,7 +26,9 @@ impl Overlay {
         }
         let mounted = self.mounted(dir)?;
         let state = mounted.branch.state.read();
-        let Some(named) = self.named(&mounted, &state, dir, name)? else { return Ok(None) };
+        let Some(named) = self.named(&mounted, &state, dir, name)? else {
+            return Ok(None);
+        };
         let node = self.node_of(&state, dir, named.file);
         mounted.nodes.lock().looked_up(node, dir, name);
         Ok(Some((node, named.attr)))
@@ -51,12 +53,18 @@ impl Overlay {
         self.check_live(state, dir)?;
         let key = self.workspace.key(dir.file(), name);
         if let Some(dentry) = state.view.dentry(key) {
-            let Some((file, _)) = dentry.file else { return Ok(None) };
+            let Some((file, _)) = dentry.file else {
+                return Ok(None);
+            };
             let inode = state.view.inode(file).ok_or(FsError::Stale)?;
-            return Ok(Some(Named { file, attr: shown_attr(inode), base: None }));
+            return Ok(Some(Named {
+                file,
+                attr: shown_attr(inode),
+                base: None,
+            }));
         }
         match self.hidden(mounted, state, dir, key)? {
-            Some((found, path)) => Ok(Some(self.from_base(state, found, path)?)),
+            Some((found, path)) => Ok(Some(self.shown_base(state, found, path)?)),
             None => Ok(None),
         }
     }
@@ -69,12 +77,17 @@ impl Overlay {
         dir: NodeId,
         key: DentryRef<'_>,
     ) -> FsResult<Option<(Found, Vec<u8>)>> {
-        let Some(mut path) = self.dir_path(mounted, state, dir)? else { return Ok(None) };
+        let Some(mut path) = self.dir_path(mounted, state, dir)? else {
+            return Ok(None);
+        };
         if !path.is_empty() {
             path.push(b'/');
         }
         path.extend_from_slice(key.name);
-        Ok(self.workspace.below(&state.view, &path)?.map(|found| (found, path)))
+        Ok(self
+            .workspace
+            .below(&state.view, &path)?
+            .map(|found| (found, path)))
     }
 
     /// The base path of a directory, by its node alone where the view does not have it: the base
@@ -101,20 +114,33 @@ impl Overlay {
     }
 
     /// A base object that no dentry of the view hides; another name of it may have been changed.
-    fn from_base(&self, state: &State, found: Found, path: Vec<u8>) -> FsResult<Named> {
+    fn shown_base(&self, state: &State, found: Found, path: Vec<u8>) -> FsResult<Named> {
         let Some(inode) = state.view.inode(found.fid) else {
-            return Ok(Named { file: found.fid, attr: found.attr, base: Some((found, path)) });
+            return Ok(Named {
+                file: found.fid,
+                attr: found.attr,
+                base: Some((found, path)),
+            });
         };
         let same = inode.origin.as_ref().is_some_and(|origin| {
             origin.ino == found.ident.ino && origin.btime == found.ident.btime
         });
         if same || found.fid == FileId::ROOT {
-            return Ok(Named { file: found.fid, attr: shown_attr(inode), base: None });
+            return Ok(Named {
+                file: found.fid,
+                attr: shown_attr(inode),
+                base: None,
+            });
         }
-        // Its number was another file's when the view copied that up: this is a new file of the base.
+        // Its number was another file's when the view copied that up: this is a new file of the
+        // base.
         let file = self.workspace.base.distinct_fid(found.ident)?;
         let found = Found { fid: file, ..found };
-        Ok(Named { file, attr: found.attr, base: Some((found, path)) })
+        Ok(Named {
+            file,
+            attr: found.attr,
+            base: Some((found, path)),
+        })
     }
 
     /// The attributes of a node.
@@ -133,9 +159,10 @@ impl Overlay {
                 crate::tree::Content::Symlink(target) => Ok(target.to_vec()),
                 _ => Err(FsError::Invalid),
             },
-            File::Base(found, path) if found.attr.kind == Kind::Symlink => {
-                Ok(self.workspace.base.read_link(state.view.base_version, &path)?)
-            }
+            File::Base(found, path) if found.attr.kind == Kind::Symlink => Ok(self
+                .workspace
+                .base
+                .read_link(state.view.base_version, &path)?),
             File::Base(..) => Err(FsError::Invalid),
         }
     }

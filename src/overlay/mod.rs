@@ -4,8 +4,8 @@
 //! knows nothing of reserved names, of caching times or of FUSE.
 //!
 //! **Invariants**
-//! - An operation looks and changes under one hold of the branch's lock, and returns when its record
-//!   is in the journal.
+//! - An operation looks and changes under one hold of the branch's lock, and returns when its
+//!   record is in the journal.
 //! - Copy-up copies no content: the new inode's extents refer to the base file.
 //! - Data is in the store before the record that names it.
 //!
@@ -31,12 +31,12 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 
 pub use attrs::AttrChange;
-pub use ranges::{Allocate, Seek};
 pub use error::FsError;
 pub use list::{ListItem, Take};
 pub use lookup::MAX_NAME_BYTES;
 pub use names::{Creation, RenameMode};
 pub use nodes::{Nodes, Orphan};
+pub use ranges::{Allocate, Seek};
 pub use xattr::XattrMode;
 
 use crate::base::Found;
@@ -84,23 +84,33 @@ impl File {
 }
 
 fn shown_attr(inode: &Inode) -> Attr {
-    Attr { blocks: inode.blocks(), ..inode.attr }
+    Attr {
+        blocks: inode.blocks(),
+        ..inode.attr
+    }
 }
 
 impl Overlay {
     /// The file operations of `workspace`.
     pub fn new(workspace: Arc<Workspace>) -> Overlay {
-        Overlay { workspace, by_branch: DashMap::new(), by_incarnation: DashMap::new() }
+        Overlay {
+            workspace,
+            by_branch: DashMap::new(),
+            by_incarnation: DashMap::new(),
+        }
     }
 
-    /// The branch that a node belongs to. Fails with `Stale` where that branch has ended, unless the
-    /// node is the trash's.
+    /// The branch that a node belongs to. Fails with `Stale` where that branch has ended, unless
+    /// the node is the trash's.
     pub fn mounted(&self, node: NodeId) -> FsResult<Arc<Mounted>> {
         let incarnation = node.incarnation();
         if let Some(mounted) = self.by_incarnation.get(&incarnation) {
             return Ok(mounted.clone());
         }
-        let branch = self.workspace.by_incarnation(incarnation).ok_or(FsError::Stale)?;
+        let branch = self
+            .workspace
+            .by_incarnation(incarnation)
+            .ok_or(FsError::Stale)?;
         let mounted = self.mounted_branch(&branch);
         self.by_incarnation.insert(incarnation, mounted.clone());
         Ok(mounted)
@@ -111,7 +121,10 @@ impl Overlay {
         self.by_branch
             .entry(branch.id)
             .or_insert_with(|| {
-                Arc::new(Mounted { branch: branch.clone(), nodes: Mutex::default() })
+                Arc::new(Mounted {
+                    branch: branch.clone(),
+                    nodes: Mutex::default(),
+                })
             })
             .clone()
     }
@@ -136,7 +149,9 @@ impl Overlay {
         if let Some(orphan) = orphan {
             self.workspace.unpin(orphan.base_version);
             if let Content::File(extents) = &orphan.inode.content {
-                extents.iter().for_each(|extent| self.workspace.free(&state, extent));
+                extents
+                    .iter()
+                    .for_each(|extent| self.workspace.free(&state, extent));
             }
         }
         let mut nodes = mounted.nodes.lock();
@@ -160,14 +175,23 @@ impl Overlay {
     pub fn open_orphans(&self) -> Vec<Arc<Inode>> {
         let mut inodes = Vec::new();
         for mounted in self.by_branch.iter() {
-            inodes.extend(mounted.nodes.lock().orphans().map(|orphan| orphan.inode.clone()));
+            inodes.extend(
+                mounted
+                    .nodes
+                    .lock()
+                    .orphans()
+                    .map(|orphan| orphan.inode.clone()),
+            );
         }
         inodes
     }
 
     /// Number of nodes that the kernel knows.
     pub fn known_nodes(&self) -> usize {
-        self.by_branch.iter().map(|mounted| mounted.nodes.lock().len()).sum()
+        self.by_branch
+            .iter()
+            .map(|mounted| mounted.nodes.lock().len())
+            .sum()
     }
 
     /// The nodes of a branch that the kernel knows under an incarnation.
@@ -181,7 +205,9 @@ impl Overlay {
     /// The nodes and names of a branch that a commit into it makes stale, as the kernel knows them.
     pub fn stale(&self, changed: &Changed) -> Stale {
         let mut stale = Stale::default();
-        let Some(mounted) = self.by_branch.get(&changed.branch.id) else { return stale };
+        let Some(mounted) = self.by_branch.get(&changed.branch.id) else {
+            return stale;
+        };
         let state = mounted.branch.state.read();
         let nodes = mounted.nodes.lock();
         let node_of = |file| NodeId::new(state.incarnation_of(file), file);
@@ -193,7 +219,13 @@ impl Overlay {
             stale.names.extend(nodes.names(node));
         }
         let is_known = |dir: &NodeId| dir.file() == FileId::ROOT || nodes.is_known(*dir);
-        stale.dirs.extend(changed.dirs.iter().map(|dir| node_of(*dir)).filter(is_known));
+        stale.dirs.extend(
+            changed
+                .dirs
+                .iter()
+                .map(|dir| node_of(*dir))
+                .filter(is_known),
+        );
         stale.names.retain(|(dir, _)| is_known(dir));
         stale.names.sort();
         stale.names.dedup();
@@ -204,10 +236,9 @@ impl Overlay {
     fn file(&self, mounted: &Mounted, state: &State, node: NodeId) -> FsResult<File> {
         self.check_live(state, node)?;
         let file = node.file();
-        if node.incarnation() == state.incarnation_of(file) || state.ended.is_some() {
-            if let Some(inode) = state.view.inode(file) {
-                return Ok(File::Viewed(inode.clone()));
-            }
+        let is_current = state.ended.is_some() || node.incarnation() == state.incarnation_of(file);
+        if let Some(inode) = state.view.inode(file).filter(|_| is_current) {
+            return Ok(File::Viewed(inode.clone()));
         }
         if let Some(orphan) = mounted.nodes.lock().orphan(node) {
             return Ok(File::Orphaned(orphan.inode.clone(), orphan.base_version));
@@ -285,19 +316,29 @@ impl Overlay {
             Kind::File => Content::File(match found.attr.size {
                 0 => ExtentMap::new(),
                 len => {
-                    let source = Source::Base { origin: origin.clone(), at: 0 };
-                    ExtentMap::of(Extent { off: 0, len, epoch, source })
+                    let source = Source::Base {
+                        origin: origin.clone(),
+                        at: 0,
+                    };
+                    ExtentMap::of(Extent {
+                        off: 0,
+                        len,
+                        epoch,
+                        source,
+                    })
                 }
             }),
             Kind::Dir => Content::Dir,
-            Kind::Symlink => {
-                Content::Symlink(self.workspace.base.read_link(version, path)?.into())
-            }
+            Kind::Symlink => Content::Symlink(self.workspace.base.read_link(version, path)?.into()),
             _ => Content::None,
         };
         // A file capability must not survive a write, so it has to be at hand then.
         let capable = found.attr.kind == Kind::File
-            && self.workspace.base.get_xattr(version, path, b"security.capability")?.is_some();
+            && self
+                .workspace
+                .base
+                .get_xattr(version, path, b"security.capability")?
+                .is_some();
         let mut inode = Inode {
             attr: found.attr,
             parent,

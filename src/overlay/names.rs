@@ -58,7 +58,10 @@ impl EditedDir {
     }
 
     fn change(self) -> Change {
-        Change::Inode { file: self.node.file(), inode: Arc::new(self.inode) }
+        Change::Inode {
+            file: self.node.file(),
+            inode: Arc::new(self.inode),
+        }
     }
 }
 
@@ -74,15 +77,27 @@ impl Slot {
     fn vacated(&self) -> Change {
         let key = self.key.clone();
         match self.hides {
-            Some(_) => Change::Dentry { key, dentry: Dentry { file: None, hides: self.hides } },
+            Some(_) => Change::Dentry {
+                key,
+                dentry: Dentry {
+                    file: None,
+                    hides: self.hides,
+                },
+            },
             None => Change::NoDentry { key },
         }
     }
 
     /// The change that gives the name to a file.
     fn given(&self, file: FileId, kind: Kind) -> Change {
-        let dentry = Dentry { file: Some((file, kind)), hides: self.hides };
-        Change::Dentry { key: self.key.clone(), dentry }
+        let dentry = Dentry {
+            file: Some((file, kind)),
+            hides: self.hides,
+        };
+        Change::Dentry {
+            key: self.key.clone(),
+            dentry,
+        }
     }
 }
 
@@ -96,7 +111,10 @@ impl Overlay {
         let hides = match state.view.dentry(key.by_ref()) {
             Some(dentry) => dentry.hides,
             None => match &named {
-                Some(Named { base: Some((found, _)), .. }) => Some(found.stamp.0),
+                Some(Named {
+                    base: Some((found, _)),
+                    ..
+                }) => Some(found.stamp.0),
                 Some(_) => {
                     let hidden = self.hidden(mounted, state, dir, key.by_ref())?;
                     hidden.map(|(found, _)| found.stamp.0)
@@ -143,7 +161,10 @@ impl Overlay {
         let attr = shown_attr(&inode);
         edited.touch(time, i64::from(creation.kind == Kind::Dir));
         let changes = [
-            Change::Inode { file, inode: Arc::new(inode) },
+            Change::Inode {
+                file,
+                inode: Arc::new(inode),
+            },
             slot.given(file, creation.kind),
             edited.change(),
         ];
@@ -182,7 +203,10 @@ impl Overlay {
         let (attr, kind) = (shown_attr(&inode), inode.attr.kind);
         edited.touch(time, 0);
         let changes = [
-            Change::Inode { file: node.file(), inode: Arc::new(inode) },
+            Change::Inode {
+                file: node.file(),
+                inode: Arc::new(inode),
+            },
             slot.given(node.file(), kind),
             edited.change(),
         ];
@@ -229,9 +253,15 @@ impl Overlay {
         let is_dir = kind == Kind::Dir;
         let mut changes = Vec::new();
         let replaced = match &to.named {
-            Some(target) => {
-                Some(self.replaced(&mounted, &state, new_dir, target, is_dir, time, &mut changes)?)
-            }
+            Some(target) => Some(self.replaced(
+                &mounted,
+                &state,
+                new_dir,
+                target,
+                is_dir,
+                time,
+                &mut changes,
+            )?),
             None => None,
         };
         let target_was_dir = replaced.as_ref().is_some_and(|r| r.inode.is_dir());
@@ -239,7 +269,10 @@ impl Overlay {
         inode.parent = new_dir.file();
         inode.name = to.key.name.clone();
         inode.attr.ctime = time;
-        changes.push(Change::Inode { file, inode: Arc::new(inode) });
+        changes.push(Change::Inode {
+            file,
+            inode: Arc::new(inode),
+        });
         changes.push(from.vacated());
         changes.push(to.given(file, kind));
         let links = i64::from(is_dir);
@@ -309,9 +342,13 @@ impl Overlay {
         (dir, from): (NodeId, Slot),
         (new_dir, to): (NodeId, Slot),
     ) -> FsResult<()> {
-        let (Some(a), Some(b)) = (&from.named, &to.named) else { return Err(FsError::NotFound) };
-        let (node_a, node_b) =
-            (self.node_of(state, dir, a.file), self.node_of(state, new_dir, b.file));
+        let (Some(a), Some(b)) = (&from.named, &to.named) else {
+            return Err(FsError::NotFound);
+        };
+        let (node_a, node_b) = (
+            self.node_of(state, dir, a.file),
+            self.node_of(state, new_dir, b.file),
+        );
         self.check_no_loop(mounted, state, node_b, b.attr.kind, dir)?;
         let time = now();
         let mut inode_a = self.inode_of(mounted, state, (dir, &from.key.name), a)?;
@@ -324,8 +361,14 @@ impl Overlay {
         let mut changes = vec![
             from.given(b.file, b.attr.kind),
             to.given(a.file, a.attr.kind),
-            Change::Inode { file: a.file, inode: Arc::new(inode_a) },
-            Change::Inode { file: b.file, inode: Arc::new(inode_b) },
+            Change::Inode {
+                file: a.file,
+                inode: Arc::new(inode_a),
+            },
+            Change::Inode {
+                file: b.file,
+                inode: Arc::new(inode_b),
+            },
         ];
         let mut from_dir = self.edited_dir(mounted, state, dir)?;
         if dir == new_dir {
@@ -389,7 +432,13 @@ fn new_inode(
     defaults: Option<Vec<u8>>,
     time: Time,
 ) -> FsResult<Inode> {
-    let Creation { kind, uid, rdev, target, .. } = *creation;
+    let Creation {
+        kind,
+        uid,
+        rdev,
+        target,
+        ..
+    } = *creation;
     let mut mode = creation.mode & 0o7777;
     let mut gid = creation.gid;
     if parent.attr.mode & libc::S_ISGID != 0 {
@@ -432,5 +481,12 @@ fn new_inode(
         mtime: time,
         ctime: time,
     };
-    Ok(Inode { attr, parent: dir, name: name.into(), content, xattrs, origin: None })
+    Ok(Inode {
+        attr,
+        parent: dir,
+        name: name.into(),
+        content,
+        xattrs,
+        origin: None,
+    })
 }

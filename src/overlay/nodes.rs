@@ -49,7 +49,11 @@ impl Nodes {
         if entry.orphan.is_some() {
             return;
         }
-        if entry.names.iter().any(|(d, n)| *d == parent && **n == *name) {
+        if entry
+            .names
+            .iter()
+            .any(|(d, n)| *d == parent && **n == *name)
+        {
             return;
         }
         entry.names.push((parent, name.into()));
@@ -109,7 +113,10 @@ impl Nodes {
 
     /// Every name that the node was reached by and still has.
     pub fn names(&self, node: NodeId) -> Vec<(NodeId, Name)> {
-        self.nodes.get(&node).map(|n| n.names.to_vec()).unwrap_or_default()
+        self.nodes
+            .get(&node)
+            .map(|n| n.names.to_vec())
+            .unwrap_or_default()
     }
 
     /// Whether the kernel knows the node.
@@ -119,7 +126,9 @@ impl Nodes {
 
     /// Takes a name from a node: it was unlinked or moved.
     pub fn remove_name(&mut self, node: NodeId, dir: NodeId, name: &[u8]) {
-        let Some(entry) = self.nodes.get_mut(&node) else { return };
+        let Some(entry) = self.nodes.get_mut(&node) else {
+            return;
+        };
         let before = entry.names.len();
         entry.names.retain(|(d, n)| !(*d == dir && **n == *name));
         if entry.names.len() < before
@@ -131,7 +140,9 @@ impl Nodes {
 
     /// Gives a known node a name: it was linked or moved there.
     pub fn add_name(&mut self, node: NodeId, dir: NodeId, name: &[u8]) {
-        let Some(entry) = self.nodes.get_mut(&node) else { return };
+        let Some(entry) = self.nodes.get_mut(&node) else {
+            return;
+        };
         if !entry.names.iter().any(|(d, n)| *d == dir && **n == *name) {
             entry.names.push((dir, name.into()));
             self.nodes.entry(dir).or_default().pins += 1;
@@ -186,12 +197,18 @@ impl Nodes {
 
     /// Every node that the kernel knows.
     pub fn all_known(&self) -> Vec<NodeId> {
-        self.nodes.iter().filter(|(_, entry)| entry.lookups > 0).map(|(node, _)| *node).collect()
+        self.nodes
+            .iter()
+            .filter(|(_, entry)| entry.lookups > 0)
+            .map(|(node, _)| *node)
+            .collect()
     }
 
     /// Every orphan.
     pub fn orphans(&self) -> impl Iterator<Item = &Orphan> {
-        self.nodes.values().filter_map(|entry| entry.orphan.as_deref())
+        self.nodes
+            .values()
+            .filter_map(|entry| entry.orphan.as_deref())
     }
 
     /// Number of nodes.
@@ -227,7 +244,10 @@ mod tests {
         nodes.looked_up(node(10), node(1), b"d");
         nodes.looked_up(node(11), node(10), b"f");
         nodes.forget(node(10), 1);
-        assert_eq!(nodes.name(node(10)).map(|n| n.1.to_vec()), Some(b"d".to_vec()));
+        assert_eq!(
+            nodes.name(node(10)).map(|n| n.1.to_vec()),
+            Some(b"d".to_vec())
+        );
         nodes.forget(node(11), 1);
         assert!(nodes.is_empty());
     }

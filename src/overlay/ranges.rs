@@ -45,7 +45,9 @@ impl Overlay {
         if size > MAX_FILE_BYTES {
             return Err(FsError::TooBig);
         }
-        let Content::File(extents) = &mut inode.content else { return Err(FsError::Invalid) };
+        let Content::File(extents) = &mut inode.content else {
+            return Err(FsError::Invalid);
+        };
         inode.attr.size = size;
         Ok(extents.cut(size, u64::MAX))
     }
@@ -72,7 +74,9 @@ impl Overlay {
         self.check_writable(&state, node)?;
         let (mut inode, _) = self.editable(&mounted, &state, node)?;
         require_file(inode.attr.kind)?;
-        let Content::File(extents) = &mut inode.content else { return Err(FsError::Invalid) };
+        let Content::File(extents) = &mut inode.content else {
+            return Err(FsError::Invalid);
+        };
         let cut = match mode {
             Allocate::Reserve { .. } => {
                 self.check_room(len)?;
@@ -119,7 +123,9 @@ impl Overlay {
         if offset >= size {
             return Err(FsError::NoOffset);
         }
-        let Content::File(extents) = &inode.content else { return Err(FsError::Invalid) };
+        let Content::File(extents) = &inode.content else {
+            return Err(FsError::Invalid);
+        };
         for piece in extents.pieces(offset, size) {
             let hit = match (&piece.extent, what) {
                 (None, Seek::Data) | (Some(_), Seek::Hole)
@@ -130,7 +136,13 @@ impl Overlay {
                 {
                     continue;
                 }
-                (Some(Extent { source: Source::Base { origin, at }, .. }), _) => {
+                (
+                    Some(Extent {
+                        source: Source::Base { origin, at },
+                        ..
+                    }),
+                    _,
+                ) => {
                     let end = at + piece.len;
                     let found = self.seek_base(version, &origin.path, *at, end, what);
                     match found {
@@ -220,9 +232,15 @@ impl Overlay {
         (target.attr.mtime, target.attr.ctime) = (time, time);
         drop_privileges(&mut target, unprivileged);
         let viewed = state.view.inode(from.file()).is_some();
-        let mut changes = vec![Change::Inode { file: to.file(), inode: Arc::new(target) }];
+        let mut changes = vec![Change::Inode {
+            file: to.file(),
+            inode: Arc::new(target),
+        }];
         if viewed {
-            changes.push(Change::Inode { file: from.file(), inode: Arc::new(source) });
+            changes.push(Change::Inode {
+                file: from.file(),
+                inode: Arc::new(source),
+            });
         }
         self.change(&mounted, &mut state, &changes)?;
         // Neither side may be overwritten in place any more where it is shared.
@@ -273,12 +291,17 @@ fn share(
     end: u64,
     to: u64,
 ) -> FsResult<Vec<Extent>> {
-    let Content::File(extents) = &mut target.content else { return Err(FsError::Invalid) };
+    let Content::File(extents) = &mut target.content else {
+        return Err(FsError::Invalid);
+    };
     let mut cut = extents.cut(to, to + (end - start));
     for piece in source.pieces(start, end) {
         let Some(extent) = piece.extent else { continue };
         let shared = Extent { epoch: 0, ..extent };
-        cut.extend(extents.replace(Extent { off: to + (piece.off - start), ..shared.clone() }));
+        cut.extend(extents.replace(Extent {
+            off: to + (piece.off - start),
+            ..shared.clone()
+        }));
         source.replace(shared);
     }
     Ok(cut)

@@ -32,7 +32,9 @@ impl Overlay {
         let mounted = self.mounted(dir)?;
         let mut state = mounted.branch.state.write();
         self.check_writable(&state, dir)?;
-        let named = self.named(&mounted, &state, dir, name)?.ok_or(FsError::NotFound)?;
+        let named = self
+            .named(&mounted, &state, dir, name)?
+            .ok_or(FsError::NotFound)?;
         match (want_dir, named.attr.kind == Kind::Dir) {
             (true, false) => return Err(FsError::NotDir),
             (false, true) => return Err(FsError::IsDir),
@@ -47,7 +49,11 @@ impl Overlay {
             (None, Some((found, path))) if want_dir => {
                 // A directory's stamp says nothing of its names; whoever removes it has seen them.
                 let listing = self.workspace.base.list(state.view.base_version, path)?;
-                Some(if listing.is_empty() { found.stamp.0 } else { listing.fingerprint() })
+                Some(if listing.is_empty() {
+                    found.stamp.0
+                } else {
+                    listing.fingerprint()
+                })
             }
             (None, Some((found, _))) => Some(found.stamp.0),
             (None, None) => {
@@ -56,7 +62,10 @@ impl Overlay {
             }
         };
         changes.push(match hides {
-            Some(_) => Change::Dentry { key, dentry: Dentry { file: None, hides } },
+            Some(_) => Change::Dentry {
+                key,
+                dentry: Dentry { file: None, hides },
+            },
             None => Change::NoDentry { key },
         });
         let mut parent = self.own_inode(&mounted, &state, dir)?;
@@ -65,7 +74,10 @@ impl Overlay {
         if want_dir {
             parent.attr.nlink = parent.attr.nlink.saturating_sub(1).max(1);
         }
-        changes.push(Change::Inode { file: dir.file(), inode: Arc::new(parent) });
+        changes.push(Change::Inode {
+            file: dir.file(),
+            inode: Arc::new(parent),
+        });
         self.change(&mounted, &mut state, &changes)?;
         self.bury(&mounted, &state, (dir, name), removed);
         Ok(())
@@ -103,7 +115,10 @@ impl Overlay {
             inode.attr.nlink = inode.attr.nlink.saturating_sub(1);
         }
         if inode.attr.nlink > 0 {
-            changes.push(Change::Inode { file, inode: Arc::new(inode.clone()) });
+            changes.push(Change::Inode {
+                file,
+                inode: Arc::new(inode.clone()),
+            });
         } else if viewed {
             changes.push(Change::NoInode { file });
         }
@@ -111,13 +126,24 @@ impl Overlay {
     }
 
     fn check_empty(&self, state: &State, inode: &Inode, dir: FileId) -> FsResult<()> {
-        if state.view.dentries_of(dir, 0).any(|(_, dentry)| dentry.file.is_some()) {
+        if state
+            .view
+            .dentries_of(dir, 0)
+            .any(|(_, dentry)| dentry.file.is_some())
+        {
             return Err(FsError::NotEmpty);
         }
         if let Some(origin) = &inode.origin {
-            let listing = self.workspace.base.list(state.view.base_version, &origin.path)?;
+            let listing = self
+                .workspace
+                .base
+                .list(state.view.base_version, &origin.path)?;
             let shows = listing.iter().any(|name| {
-                let key = crate::tree::DentryRef { dir, hash: name.hash, name: name.name };
+                let key = crate::tree::DentryRef {
+                    dir,
+                    hash: name.hash,
+                    name: name.name,
+                };
                 state.view.dentry(key).is_none()
             });
             if shows {
@@ -144,11 +170,19 @@ impl Overlay {
             return;
         }
         let base_version = state.view.base_version;
-        if nodes.make_orphan(node, Orphan { inode: inode.clone(), base_version }) {
+        if nodes.make_orphan(
+            node,
+            Orphan {
+                inode: inode.clone(),
+                base_version,
+            },
+        ) {
             self.workspace.pin(base_version);
         } else if let Content::File(extents) = &inode.content {
             drop(nodes);
-            extents.iter().for_each(|extent| self.workspace.free(state, extent));
+            extents
+                .iter()
+                .for_each(|extent| self.workspace.free(state, extent));
         }
     }
 
@@ -166,9 +200,15 @@ impl Overlay {
             if !mounted.nodes.lock().is_known(node) && *dir != FileId::ROOT {
                 continue;
             }
-            let Ok(Some(named)) = self.named(&mounted, state, node, name) else { continue };
-            let stays = next.inode(named.file).is_some_and(|_| names_it(next, &key, named.file))
-                || next.inode(named.file).is_some_and(|inode| inode.attr.nlink > 0);
+            let Ok(Some(named)) = self.named(&mounted, state, node, name) else {
+                continue;
+            };
+            let stays = next
+                .inode(named.file)
+                .is_some_and(|_| names_it(next, &key, named.file))
+                || next
+                    .inode(named.file)
+                    .is_some_and(|inode| inode.attr.nlink > 0);
             if !stays {
                 leaving.push(named.file);
                 dir_removed |= named.attr.kind == Kind::Dir;
@@ -180,7 +220,9 @@ impl Overlay {
         }
         // Directories stay the nodes that they are, wherever the commit moves them.
         for dir in changed.dirs.iter().filter(|dir| **dir != FileId::ROOT) {
-            let Some(inode) = next.inode(*dir) else { continue };
+            let Some(inode) = next.inode(*dir) else {
+                continue;
+            };
             let node = NodeId::new(state.incarnation_of(*dir), *dir);
             let parent = NodeId::new(state.incarnation_of(inode.parent), inode.parent);
             mounted.nodes.lock().rename_to(node, parent, &inode.name);
@@ -199,12 +241,20 @@ impl Overlay {
         if !mounted.nodes.lock().is_known(node) {
             return;
         }
-        let Ok(mut inode) = self.own_inode(mounted, state, node) else { return };
+        let Ok(mut inode) = self.own_inode(mounted, state, node) else {
+            return;
+        };
         inode.attr.nlink = 0;
         let base_version = state.view.base_version;
         let mut nodes = mounted.nodes.lock();
         if nodes.orphan(node).is_none()
-            && nodes.make_orphan(node, Orphan { inode: Arc::new(inode), base_version })
+            && nodes.make_orphan(
+                node,
+                Orphan {
+                    inode: Arc::new(inode),
+                    base_version,
+                },
+            )
         {
             self.workspace.pin(base_version);
         }
@@ -224,5 +274,6 @@ impl Overlay {
 }
 
 fn names_it(view: &View, key: &DentryKey, file: FileId) -> bool {
-    view.dentry(key.by_ref()).is_some_and(|dentry| dentry.file.map(|f| f.0) == Some(file))
+    view.dentry(key.by_ref())
+        .is_some_and(|dentry| dentry.file.map(|f| f.0) == Some(file))
 }

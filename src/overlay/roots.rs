@@ -18,6 +18,9 @@ impl Overlay {
 
     /// Counts a lookup of a branch's root.
     pub fn looked_up_root(&self, branch: &Arc<Branch>, root: NodeId) {
-        self.mounted_branch(branch).nodes.lock().looked_up_again(root);
+        self.mounted_branch(branch)
+            .nodes
+            .lock()
+            .looked_up_again(root);
     }
 }

@@ -16,21 +16,39 @@ impl Overlay {
     fn see(&self, view: &View, path: &[u8]) -> FsResult<Option<Seen>> {
         if path.is_empty() {
             let base = view.inode(FileId::ROOT).is_none().then(Vec::new);
-            return Ok(Some(Seen { file: FileId::ROOT, kind: Kind::Dir, base }));
+            return Ok(Some(Seen {
+                file: FileId::ROOT,
+                kind: Kind::Dir,
+                base,
+            }));
         }
         let (dir, name) = split(path);
-        let Some(dir) = self.see(view, dir)? else { return Ok(None) };
+        let Some(dir) = self.see(view, dir)? else {
+            return Ok(None);
+        };
         if dir.kind != Kind::Dir {
             return Ok(None);
         }
         if let Some(dentry) = view.dentry(self.workspace.key(dir.file, name)) {
-            return Ok(dentry.file.map(|(file, kind)| Seen { file, kind, base: None }));
+            return Ok(dentry.file.map(|(file, kind)| Seen {
+                file,
+                kind,
+                base: None,
+            }));
         }
-        let Some(origin) = self.origin(view, &dir) else { return Ok(None) };
+        let Some(origin) = self.origin(view, &dir) else {
+            return Ok(None);
+        };
         let path = join(&origin, name);
-        let Some(found) = self.workspace.below(view, &path)? else { return Ok(None) };
+        let Some(found) = self.workspace.below(view, &path)? else {
+            return Ok(None);
+        };
         let base = view.inode(found.fid).is_none().then_some(path);
-        Ok(Some(Seen { file: found.fid, kind: found.attr.kind, base }))
+        Ok(Some(Seen {
+            file: found.fid,
+            kind: found.attr.kind,
+            base,
+        }))
     }
 
     /// The base path of a directory that shows its base's entries.
@@ -43,7 +61,9 @@ impl Overlay {
 
     /// The attributes and the whole content of the file at `path`: bytes, or a link's target.
     pub fn content_at(&self, view: &View, path: &[u8]) -> FsResult<Option<(Attr, Vec<u8>)>> {
-        let Some(seen) = self.see(view, path)? else { return Ok(None) };
+        let Some(seen) = self.see(view, path)? else {
+            return Ok(None);
+        };
         let version = view.base_version;
         let base = &self.workspace.base;
         let mut content = Vec::new();
@@ -80,7 +100,9 @@ impl Overlay {
         let mut files = Vec::new();
         let mut todo = vec![dir.to_vec()];
         while let Some(path) = todo.pop() {
-            let Some(seen) = self.see(view, &path)? else { continue };
+            let Some(seen) = self.see(view, &path)? else {
+                continue;
+            };
             let mut child = |name: &[u8], kind| match kind {
                 Kind::Dir => todo.push(join(&path, name)),
                 _ => files.push(join(&path, name)),
@@ -90,10 +112,16 @@ impl Overlay {
                     child(&key.name, kind);
                 }
             }
-            let Some(origin) = self.origin(view, &seen) else { continue };
+            let Some(origin) = self.origin(view, &seen) else {
+                continue;
+            };
             let listing = self.workspace.base.list(view.base_version, &origin)?;
             for name in listing.iter() {
-                let key = DentryRef { dir: seen.file, hash: name.hash, name: name.name };
+                let key = DentryRef {
+                    dir: seen.file,
+                    hash: name.hash,
+                    name: name.name,
+                };
                 if view.dentry(key).is_none() {
                     child(name.name, name.kind);
                 }

@@ -1,6 +1,5 @@
 //! Extended attributes: the origin's until one is set, then all of them in the view.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{File, FsError, FsResult, Mounted, Overlay, acl};
@@ -22,7 +21,7 @@ pub enum XattrMode {
     Replace,
 }
 
-type Own = BTreeMap<Box<[u8]>, Box<[u8]>>;
+use crate::tree::OwnXattrs as Own;
 
 impl Overlay {
     /// The value of an attribute. Fails with `NoAttribute`.
@@ -182,7 +181,14 @@ impl Overlay {
             orphan.inode = inode;
             return Ok(());
         }
-        self.change(mounted, state, &[Change::Inode { file: node.file(), inode }])
+        self.change(
+            mounted,
+            state,
+            &[Change::Inode {
+                file: node.file(),
+                inode,
+            }],
+        )
     }
 }
 
@@ -190,7 +196,9 @@ impl Overlay {
 fn check_namespace(kind: Kind, name: &[u8]) -> FsResult<()> {
     let user = name.starts_with(b"user.");
     let known = user
-        || [&b"trusted."[..], b"security."].iter().any(|space| name.starts_with(space))
+        || [&b"trusted."[..], b"security."]
+            .iter()
+            .any(|space| name.starts_with(space))
         || name == acl::ACCESS
         || name == acl::DEFAULT;
     if !known {

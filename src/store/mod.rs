@@ -240,7 +240,11 @@ impl Store {
     pub fn distrust(&self, operation: &'static str) {
         let source = std::io::ErrorKind::Other.into();
         let file = "the program's memory".to_owned();
-        self.poison(StoreError::Io { operation, file, source });
+        self.poison(StoreError::Io {
+            operation,
+            file,
+            source,
+        });
     }
 
     fn check_writable(&self) -> Result<(), StoreError> {

@@ -1,5 +1,5 @@
-//! System calls and shared memory that the crates do not wrap safely, and small protocols of several
-//! calls.
+//! System calls and shared memory that the crates do not wrap safely, and small protocols of
+//! several calls.
 //!
 //! The only layer with `unsafe`, one file per subject. It must not know anything of branches,
 //! stores or FUSE: whatever is here could be in a crate of its own.

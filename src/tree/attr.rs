@@ -64,7 +64,9 @@ impl Kind {
     /// The kind with this number (the `repr`), as records and listings store it.
     pub fn from_u8(n: u8) -> Option<Kind> {
         use Kind::*;
-        [File, Dir, Symlink, Fifo, Socket, Char, Block].get(n as usize).copied()
+        [File, Dir, Symlink, Fifo, Socket, Char, Block]
+            .get(n as usize)
+            .copied()
     }
 }
 

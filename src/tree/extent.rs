@@ -57,11 +57,18 @@ impl Source {
     /// The source of what lies `skip` bytes further on.
     fn advanced(&self, skip: u64) -> Source {
         match self {
-            Source::Base { origin, at } => Source::Base { origin: origin.clone(), at: at + skip },
-            Source::Segment { at, room } => {
-                Source::Segment { at: at + skip, room: room - skip as u32 }
-            }
-            Source::Blob { id, at } => Source::Blob { id: *id, at: at + skip },
+            Source::Base { origin, at } => Source::Base {
+                origin: origin.clone(),
+                at: at + skip,
+            },
+            Source::Segment { at, room } => Source::Segment {
+                at: at + skip,
+                room: room - skip as u32,
+            },
+            Source::Blob { id, at } => Source::Blob {
+                id: *id,
+                at: at + skip,
+            },
         }
     }
 }
@@ -96,7 +103,12 @@ impl Extent {
         {
             *room = (end - off) as u32;
         }
-        Extent { off, len: end - off, epoch: self.epoch, source }
+        Extent {
+            off,
+            len: end - off,
+            epoch: self.epoch,
+            source,
+        }
     }
 
     /// Whether `next` goes on where this one ends, in the file and at the source.
@@ -112,7 +124,9 @@ impl Extent {
                 id == i && at + self.len == *a
             }
             (Source::Segment { at, room }, Source::Segment { at: a, room: r }) => {
-                at + self.len == *a && u64::from(*room) == self.len && room.checked_add(*r).is_some()
+                at + self.len == *a
+                    && u64::from(*room) == self.len
+                    && room.checked_add(*r).is_some()
             }
             _ => false,
         }
@@ -125,7 +139,12 @@ impl Extent {
         {
             *room += more;
         }
-        Extent { off: self.off, len: self.len + next.len, epoch: self.epoch, source }
+        Extent {
+            off: self.off,
+            len: self.len + next.len,
+            epoch: self.epoch,
+            source,
+        }
     }
 }
 
@@ -207,7 +226,9 @@ impl ExtentMap {
 
     /// The extent that ends just before byte `off`.
     pub fn ending_at(&self, off: u64) -> Option<&Extent> {
-        off.checked_sub(1).and_then(|last| self.at(last)).filter(|e| e.end() == off)
+        off.checked_sub(1)
+            .and_then(|last| self.at(last))
+            .filter(|e| e.end() == off)
     }
 
     /// The extents that reach into `start..end`, whole, in order.
@@ -236,13 +257,25 @@ impl ExtentMap {
         for extent in self.overlapping(start, end) {
             let part = extent.part(start, end);
             if part.off > at {
-                pieces.push(Piece { off: at, len: part.off - at, extent: None });
+                pieces.push(Piece {
+                    off: at,
+                    len: part.off - at,
+                    extent: None,
+                });
             }
             at = part.end();
-            pieces.push(Piece { off: part.off, len: part.len, extent: Some(part) });
+            pieces.push(Piece {
+                off: part.off,
+                len: part.len,
+                extent: Some(part),
+            });
         }
         if at < end {
-            pieces.push(Piece { off: at, len: end - at, extent: None });
+            pieces.push(Piece {
+                off: at,
+                len: end - at,
+                extent: None,
+            });
         }
         pieces
     }
@@ -305,7 +338,10 @@ impl ExtentMap {
         let mut map = ExtentMap::new();
         for extent in self.iter() {
             let source = f(extent).unwrap_or_else(|| extent.source.clone());
-            map.put(Extent { source, ..extent.clone() });
+            map.put(Extent {
+                source,
+                ..extent.clone()
+            });
         }
         map
     }
@@ -358,7 +394,9 @@ impl Serialize for ExtentMap {
 
 impl<'de> Deserialize<'de> for ExtentMap {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Vec::<Extent>::deserialize(deserializer)?.into_iter().collect())
+        Ok(Vec::<Extent>::deserialize(deserializer)?
+            .into_iter()
+            .collect())
     }
 }
 
@@ -368,7 +406,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn blob(off: u64, len: u64, id: u64) -> Extent {
-        Extent { off, len, epoch: 1, source: Source::Blob { id, at: off } }
+        Extent {
+            off,
+            len,
+            epoch: 1,
+            source: Source::Blob { id, at: off },
+        }
     }
 
     fn covers(map: &ExtentMap, size: u64) -> Vec<Option<(u64, u64)>> {
@@ -386,11 +429,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_like_an_array_of_bytes(ops in prop::collection::vec((0u64..60, 1u64..20, 0u64..4), 1..40)) {
+        fn behaves_like_an_array_of_bytes(
+            ops in prop::collection::vec((0u64..60, 1u64..20, 0u64..4), 1..40),
+        ) {
             let mut map = ExtentMap::new();
             let mut model = vec![None; 100];
             for (off, len, id) in ops {
-                let replaced = if id == 0 { map.cut(off, off + len) } else { map.replace(blob(off, len, id)) };
+                let replaced = match id {
+                    0 => map.cut(off, off + len),
+                    id => map.replace(blob(off, len, id)),
+                };
                 let had = model[off as usize..(off + len) as usize].iter().flatten().count() as u64;
                 prop_assert_eq!(replaced.iter().map(|e| e.len).sum::<u64>(), had);
                 for at in off..off + len {
@@ -408,8 +456,18 @@ mod tests {
 
     #[test]
     fn one_byte_into_a_base_file_makes_three_extents() {
-        let origin = Arc::new(Origin { path: b"f"[..].into(), ino: 9, btime: None, stamp: 0 });
-        let whole = Extent { off: 0, len: 1 << 32, epoch: 0, source: Source::Base { origin, at: 0 } };
+        let origin = Arc::new(Origin {
+            path: b"f"[..].into(),
+            ino: 9,
+            btime: None,
+            stamp: 0,
+        });
+        let whole = Extent {
+            off: 0,
+            len: 1 << 32,
+            epoch: 0,
+            source: Source::Base { origin, at: 0 },
+        };
         let mut map = ExtentMap::of(whole);
         map.replace(blob(1 << 20, 1, 7));
         assert_eq!(map.len(), 3);
@@ -419,7 +477,12 @@ mod tests {
     #[test]
     fn a_segment_extent_grows_into_its_room() {
         let source = Source::Segment { at: 64, room: 100 };
-        let mut map = ExtentMap::of(Extent { off: 0, len: 10, epoch: 1, source });
+        let mut map = ExtentMap::of(Extent {
+            off: 0,
+            len: 10,
+            epoch: 1,
+            source,
+        });
         map.lengthen(10, 20);
         assert_eq!(map.single().map(|e| e.len), Some(30));
         map.cut(5, 6);

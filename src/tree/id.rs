@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// A file within a workspace; stays the same across copy-up, rename, fork and commit.
 ///
-/// Hard links share it. A base file takes its inode number when that fits below [`FileId::FIRST_NEW`]
-/// and is free; everything else is numbered from there on.
+/// Hard links share it. A base file takes its inode number when that fits below
+/// [`FileId::FIRST_NEW`] and is free; everything else is numbered from there on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId(pub u32);
 

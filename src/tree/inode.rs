@@ -23,13 +23,16 @@ pub enum Content {
     Dir,
 }
 
+/// Values by name.
+pub type OwnXattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
 /// The extended attributes of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Xattrs {
     /// Those of the file's origin in the base.
     OfOrigin,
     /// These.
-    Own(Arc<BTreeMap<Box<[u8]>, Box<[u8]>>>),
+    Own(Arc<OwnXattrs>),
 }
 
 impl Xattrs {
@@ -82,9 +85,7 @@ impl Inode {
     /// Blocks of 512 bytes to show in stat(2): what the extents cover.
     pub fn blocks(&self) -> u64 {
         match &self.content {
-            Content::File(extents) => {
-                extents.iter().map(|e| e.len).sum::<u64>().div_ceil(4096) * 8
-            }
+            Content::File(extents) => extents.iter().map(|e| e.len).sum::<u64>().div_ceil(4096) * 8,
             Content::Dir => 8,
             Content::Symlink(_) | Content::None => 0,
         }

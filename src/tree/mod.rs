@@ -14,5 +14,5 @@ pub use attr::{Attr, Kind, Time};
 pub use extent::{Extent, ExtentMap, Origin, Piece, Source};
 pub use hash::name_hash;
 pub use id::{BranchId, FileId, NodeId};
-pub use inode::{Content, Inode, Xattrs};
+pub use inode::{Content, Inode, OwnXattrs, Xattrs};
 pub use view::{Change, Dentry, DentryKey, DentryRef, Name, View};

@@ -2,8 +2,8 @@
 //!
 //! Two persistent maps, `(directory, name) -> dentry` and `FileId -> inode`. Cloning a view copies
 //! two pointers; clones share structure until one of them changes. Only differences from the base
-//! are here, so the cost of a lookup depends neither on the base's size nor on how often or how deep
-//! the branch was forked.
+//! are here, so the cost of a lookup depends neither on the base's size nor on how often or how
+//! deep the branch was forked.
 //!
 //! **Invariants**
 //! - Every file that a dentry names has an inode in the view.
@@ -21,7 +21,8 @@ use super::{Extent, FileId, Inode, Kind, Time, inode::Content};
 /// A file name: 1 to 255 bytes without `/` and NUL.
 pub type Name = Arc<[u8]>;
 
-/// Where a name is in a view: directories apart, then by hash, so that a listing has stable cookies.
+/// Where a name is in a view: directories apart, then by hash, so that a listing has stable
+/// cookies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DentryKey {
     /// The directory.
@@ -46,14 +47,22 @@ pub struct DentryRef<'a> {
 impl DentryRef<'_> {
     /// The same, owned.
     pub fn to_key(self) -> DentryKey {
-        DentryKey { dir: self.dir, hash: self.hash, name: self.name.into() }
+        DentryKey {
+            dir: self.dir,
+            hash: self.hash,
+            name: self.name.into(),
+        }
     }
 }
 
 impl DentryKey {
     /// The same by reference.
     pub fn by_ref(&self) -> DentryRef<'_> {
-        DentryRef { dir: self.dir, hash: self.hash, name: &self.name }
+        DentryRef {
+            dir: self.dir,
+            hash: self.hash,
+            name: &self.name,
+        }
     }
 }
 
@@ -143,7 +152,10 @@ pub struct View {
 impl View {
     /// Shows the base at `base_version` as it is.
     pub fn on(base_version: u64) -> View {
-        View { base_version, ..View::default() }
+        View {
+            base_version,
+            ..View::default()
+        }
     }
 
     /// What the view says of a name; `None` leaves it to the base.
@@ -162,8 +174,14 @@ impl View {
         dir: FileId,
         from_hash: u64,
     ) -> impl Iterator<Item = (&DentryKey, &Dentry)> {
-        let start = DentryKey { dir, hash: from_hash, name: Arc::from(&b""[..]) };
-        self.dentries.range(start..).take_while(move |(key, _)| key.dir == dir)
+        let start = DentryKey {
+            dir,
+            hash: from_hash,
+            name: Arc::from(&b""[..]),
+        };
+        self.dentries
+            .range(start..)
+            .take_while(move |(key, _)| key.dir == dir)
     }
 
     /// Whether nothing differs from the base.
@@ -220,11 +238,17 @@ impl View {
     /// The changes that turn this view into `newer` (base version apart).
     pub fn changes_to(&self, newer: &View) -> Vec<Change> {
         let inodes = self.diff_inodes(newer).map(|(file, _, new)| match new {
-            Some(inode) => Change::Inode { file, inode: inode.clone() },
+            Some(inode) => Change::Inode {
+                file,
+                inode: inode.clone(),
+            },
             None => Change::NoInode { file },
         });
         let dentries = self.diff_dentries(newer).map(|(key, _, new)| match new {
-            Some(dentry) => Change::Dentry { key: key.clone(), dentry: *dentry },
+            Some(dentry) => Change::Dentry {
+                key: key.clone(),
+                dentry: *dentry,
+            },
             None => Change::NoDentry { key: key.clone() },
         });
         inodes.chain(dentries).collect()
@@ -248,13 +272,24 @@ impl View {
             Change::NoDentry { key } => {
                 self.dentries.remove(key);
             }
-            Change::Write { file, extent, size, time } => {
+            Change::Write {
+                file,
+                extent,
+                size,
+                time,
+            } => {
                 return self.edit_content(*file, *size, *time, |extents| match extent {
                     Some(extent) => extents.replace(extent.clone()),
                     None => Vec::new(),
                 });
             }
-            Change::Grow { file, off, more, size, time } => {
+            Change::Grow {
+                file,
+                off,
+                more,
+                size,
+                time,
+            } => {
                 return self
                     .edit_content(*file, *size, *time, |extents| extents.lengthen(*off, *more));
             }
@@ -269,7 +304,9 @@ impl View {
         time: Time,
         edit: impl FnOnce(&mut super::ExtentMap) -> Vec<Extent>,
     ) -> Vec<Extent> {
-        let Some(slot) = self.inodes.get_mut(&file) else { return Vec::new() };
+        let Some(slot) = self.inodes.get_mut(&file) else {
+            return Vec::new();
+        };
         let inode = Arc::make_mut(slot);
         inode.attr.size = size;
         inode.attr.mtime = time;
@@ -286,20 +323,33 @@ mod tests {
     use super::*;
 
     fn key(dir: u32, name: &str) -> DentryKey {
-        DentryKey { dir: FileId(dir), hash: name.len() as u64, name: name.as_bytes().into() }
+        DentryKey {
+            dir: FileId(dir),
+            hash: name.len() as u64,
+            name: name.as_bytes().into(),
+        }
     }
 
     fn whiteout() -> Dentry {
-        Dentry { file: None, hides: Some(1) }
+        Dentry {
+            file: None,
+            hides: Some(1),
+        }
     }
 
     #[test]
     fn a_clone_never_sees_later_changes() {
         let mut parent = View::on(0);
-        parent.apply(&Change::Dentry { key: key(1, "a"), dentry: whiteout() });
+        parent.apply(&Change::Dentry {
+            key: key(1, "a"),
+            dentry: whiteout(),
+        });
         let child = parent.clone();
         assert!(child.same_as(&parent));
-        parent.apply(&Change::Dentry { key: key(1, "bb"), dentry: whiteout() });
+        parent.apply(&Change::Dentry {
+            key: key(1, "bb"),
+            dentry: whiteout(),
+        });
         assert!(!child.same_as(&parent));
         assert!(child.dentry(key(1, "bb").by_ref()).is_none());
         assert_eq!(child.changes_to(&parent).len(), 1);
@@ -309,10 +359,15 @@ mod tests {
     fn a_listing_stays_within_its_directory() {
         let mut view = View::on(0);
         for (dir, name) in [(1, "a"), (2, "b"), (2, "cc"), (2, "ddd"), (3, "e")] {
-            view.apply(&Change::Dentry { key: key(dir, name), dentry: whiteout() });
+            view.apply(&Change::Dentry {
+                key: key(dir, name),
+                dentry: whiteout(),
+            });
         }
         let names = |from| {
-            view.dentries_of(FileId(2), from).map(|(k, _)| k.name.to_vec()).collect::<Vec<_>>()
+            view.dentries_of(FileId(2), from)
+                .map(|(k, _)| k.name.to_vec())
+                .collect::<Vec<_>>()
         };
         assert_eq!(names(0), [b"b".to_vec(), b"cc".to_vec(), b"ddd".to_vec()]);
         assert_eq!(names(2), [b"cc".to_vec(), b"ddd".to_vec()]);
@@ -322,11 +377,17 @@ mod tests {
     fn a_difference_costs_what_differs() {
         let mut old = View::on(0);
         for n in 0..20_000 {
-            old.apply(&Change::Dentry { key: key(n, "a"), dentry: whiteout() });
+            old.apply(&Change::Dentry {
+                key: key(n, "a"),
+                dentry: whiteout(),
+            });
         }
         let mut new = old.clone();
         new.apply(&Change::NoDentry { key: key(500, "a") });
-        new.apply(&Change::Dentry { key: key(7, "zz"), dentry: whiteout() });
+        new.apply(&Change::Dentry {
+            key: key(7, "zz"),
+            dentry: whiteout(),
+        });
         assert_eq!(old.changes_to(&new).len(), 2);
     }
 }

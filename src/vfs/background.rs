@@ -34,7 +34,10 @@ impl Background {
         let thread = std::thread::Builder::new()
             .name("background".into())
             .spawn(move || turns(&weak, &stopped))?;
-        Ok(Background { stop, thread: Some(thread) })
+        Ok(Background {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -52,7 +55,7 @@ impl Drop for Background {
 
 fn turns(inner: &Weak<Inner>, stop: &(Mutex<bool>, Condvar)) {
     let mut last = View::default();
-    for turn in 1.. {
+    for turn in 1_u64.. {
         {
             let mut stopped = stop.0.lock();
             if !*stopped {
@@ -85,16 +88,16 @@ impl Vfs {
         if idle && !last.is_empty() && workspace.options.publish != PublishMode::Manual {
             workspace.publish()?;
         }
-        if turn % TURNS_TO_BARRIER == 0
+        if turn.is_multiple_of(TURNS_TO_BARRIER)
             && workspace.store.synced_to() < workspace.store.last_lsn()
         {
             workspace.barrier()?;
         }
-        if turn % TURNS_TO_EXPIRY == 0 {
+        if turn.is_multiple_of(TURNS_TO_EXPIRY) {
             workspace.expire_old()?;
         }
         workspace.checkpoint_if_due()?;
-        if turn % TURNS_TO_SWEEP == 0 && workspace.has_garbage() {
+        if turn.is_multiple_of(TURNS_TO_SWEEP) && workspace.has_garbage() {
             self.collect()?;
         }
         Ok(())

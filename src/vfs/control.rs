@@ -62,7 +62,10 @@ impl Vfs {
         if cred.uid == 0 || cred.uid == owner {
             return Ok(());
         }
-        Err(BranchError::NotOwner { name: branch.state.read().meta.name.clone(), owner })
+        Err(BranchError::NotOwner {
+            name: branch.state.read().meta.name.clone(),
+            owner,
+        })
     }
 
     /// A write to a reserved file.
@@ -77,8 +80,10 @@ impl Vfs {
         if !branch.is_live() {
             return Err(Errno(libc::ESTALE));
         }
-        let done = self.check_owner(&branch, cred).map_err(Refused::from).and_then(|()| {
-            match file {
+        let done = self
+            .check_owner(&branch, cred)
+            .map_err(Refused::from)
+            .and_then(|()| match file {
                 Reserved::Commit => self.command(&branch, cred, Command::Commit),
                 Reserved::Abort => self.command(&branch, cred, Command::Abort),
                 Reserved::Ctl => Command::parse_all(data)?
@@ -92,13 +97,15 @@ impl Vfs {
                     self.set_note(&branch, &note[..note.len().min(NOTE_BYTES_MAX)])
                 }
                 _ => Err(BranchError::ReadOnly.into()),
-            }
-        });
+            });
         self.noted(&branch, done)
     }
 
     fn set_note(&self, branch: &Arc<Branch>, note: &[u8]) -> Done {
-        let record = Record::Note { branch: branch.id, note: note.into() };
+        let record = Record::Note {
+            branch: branch.id,
+            note: note.into(),
+        };
         Ok(self.workspace().set(branch, &record)?)
     }
 
@@ -141,15 +148,33 @@ impl Vfs {
                     crate::proto::Policy::FirstWinner => Policy::FirstWinner,
                     crate::proto::Policy::Merge => Policy::Merge,
                 };
-                Ok(workspace.set(branch, &Record::Policy { branch: branch.id, policy })?)
+                Ok(workspace.set(
+                    branch,
+                    &Record::Policy {
+                        branch: branch.id,
+                        policy,
+                    },
+                )?)
             }
             Command::Note(note) => self.set_note(branch, note.as_bytes()),
             Command::Limit(change) => {
                 let now = branch.state.read().meta.limits;
-                let now = crate::proto::Limits { bytes: now.bytes, inodes: now.inodes };
+                let now = crate::proto::Limits {
+                    bytes: now.bytes,
+                    inodes: now.inodes,
+                };
                 let now = change.apply(now);
-                let limits = Limits { bytes: now.bytes, inodes: now.inodes };
-                Ok(workspace.set(branch, &Record::Limits { branch: branch.id, limits })?)
+                let limits = Limits {
+                    bytes: now.bytes,
+                    inodes: now.inodes,
+                };
+                Ok(workspace.set(
+                    branch,
+                    &Record::Limits {
+                        branch: branch.id,
+                        limits,
+                    },
+                )?)
             }
         }
     }
@@ -158,7 +183,11 @@ impl Vfs {
     pub(super) fn collect(&self) -> Result<(), BranchError> {
         let overlay = &self.0.overlay;
         let reclaimed = self.workspace().reclaim(&|| overlay.open_orphans())?;
-        log::info!("gave back {} bytes and {} blobs", reclaimed.bytes, reclaimed.blobs);
+        log::info!(
+            "gave back {} bytes and {} blobs",
+            reclaimed.bytes,
+            reclaimed.blobs
+        );
         Ok(())
     }
 
@@ -241,7 +270,10 @@ impl Vfs {
     fn restore(&self, parent: &Arc<Branch>, entry: &Name, name: &Name) -> Done {
         self.workspace().restore(parent, entry, name)?;
         let incarnation = self.0.overlay.root(parent).incarnation();
-        let (dir, trash) = (Reserved::Branches.node(incarnation), Reserved::Trash.node(incarnation));
+        let (dir, trash) = (
+            Reserved::Branches.node(incarnation),
+            Reserved::Trash.node(incarnation),
+        );
         self.0.config.cache.inval_entry(trash, entry);
         self.0.config.cache.inval_entry(dir, name);
         self.0.drop_listing(parent);
@@ -293,32 +325,44 @@ impl Vfs {
         if self.0.branch_of(new_dir)?.id != parent.id {
             return Err(Errno(libc::EXDEV));
         }
-        let done = BranchName::new(new_name).map_err(Refused::from).and_then(|new_name| {
-            let new_name = Name::from(new_name.as_bytes());
-            let id = {
-                let state = parent.state.read();
-                let names = if from_trash { &state.trash } else { &state.children };
-                names.get(name).copied()
-            };
-            let missing = || BranchError::NoSuchBranch { name: name.into() };
-            let branch = id.and_then(|id| self.workspace().branch(id)).ok_or_else(missing)?;
-            self.check_owner(&branch, cred)?;
-            if !from_trash {
-                return Ok(self.workspace().rename(&branch, &new_name)?);
-            }
-            self.workspace().restore(&parent, &name.into(), &new_name)?;
-            self.forget_later(new_dir, &new_name);
-            Ok(())
-        });
+        let done = BranchName::new(new_name)
+            .map_err(Refused::from)
+            .and_then(|new_name| {
+                let new_name = Name::from(new_name.as_bytes());
+                let id = {
+                    let state = parent.state.read();
+                    let names = if from_trash {
+                        &state.trash
+                    } else {
+                        &state.children
+                    };
+                    names.get(name).copied()
+                };
+                let missing = || BranchError::NoSuchBranch { name: name.into() };
+                let branch = id
+                    .and_then(|id| self.workspace().branch(id))
+                    .ok_or_else(missing)?;
+                self.check_owner(&branch, cred)?;
+                if !from_trash {
+                    return Ok(self.workspace().rename(&branch, &new_name)?);
+                }
+                self.workspace().restore(&parent, &name.into(), &new_name)?;
+                self.forget_later(new_dir, &new_name);
+                Ok(())
+            });
         self.noted(&parent, done)
     }
 
-    /// After a rename has answered: the kernel moved a name that stands for another inode now. Until
-    /// then that inode answers ESTALE, which makes the kernel look again.
+    /// After a rename has answered: the kernel moved a name that stands for another inode now.
+    /// Until then that inode answers ESTALE, which makes the kernel look again.
     fn forget_later(&self, dir: NodeId, name: &Name) {
         let (vfs, name) = (self.clone(), name.clone());
         let forget = move || vfs.0.config.cache.inval_entry(dir, &name);
-        if std::thread::Builder::new().name("forget".into()).spawn(forget).is_err() {
+        if std::thread::Builder::new()
+            .name("forget".into())
+            .spawn(forget)
+            .is_err()
+        {
             log::warn!("the kernel may take a restored branch for an ended one for a while");
         }
     }
@@ -326,7 +370,9 @@ impl Vfs {
 
 /// The name that a branch had, of its entry in the trash (`name~2`).
 fn plain(entry: &Name) -> Name {
-    let Some(tilde) = entry.iter().rposition(|&b| b == b'~') else { return entry.clone() };
+    let Some(tilde) = entry.iter().rposition(|&b| b == b'~') else {
+        return entry.clone();
+    };
     let number = &entry[tilde + 1..];
     match !number.is_empty() && number.iter().all(u8::is_ascii_digit) && tilde > 0 {
         true => entry[..tilde].into(),

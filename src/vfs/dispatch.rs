@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use super::Vfs;
-use super::reserved::Look;
 use super::ops::{
     Cred, DirItem, Entry, Errno, FsStat, Lookup, NodeAttr, OpResult, Ops, Outcome, SetAttr,
     SetTime, Sink,
 };
+use super::reserved::Look;
 use crate::branch::now;
 use crate::ctlfs::Reserved;
 use crate::overlay::{
@@ -52,8 +52,16 @@ impl Vfs {
             Ok(mounted) => self.0.ttl(&mounted.branch),
             Err(error) => return Err(error.into()),
         };
-        let node = NodeAttr { node, attr, attr_ttl: ttl };
-        Ok(Entry { node, entry_ttl: ttl, generation: 0 })
+        let node = NodeAttr {
+            node,
+            attr,
+            attr_ttl: ttl,
+        };
+        Ok(Entry {
+            node,
+            entry_ttl: ttl,
+            generation: 0,
+        })
     }
 
     /// A refusal that needs more than an errno to be understood leaves its sentence in the branch.
@@ -69,7 +77,11 @@ impl Vfs {
 
     fn node_attr(&self, node: NodeId, attr: Attr) -> OpResult<NodeAttr> {
         let mounted = self.0.overlay.mounted(node)?;
-        Ok(NodeAttr { node, attr, attr_ttl: self.0.ttl(&mounted.branch) })
+        Ok(NodeAttr {
+            node,
+            attr,
+            attr_ttl: self.0.ttl(&mounted.branch),
+        })
     }
 }
 
@@ -158,7 +170,11 @@ impl Ops for Vfs {
             umask,
             uid: cred.uid,
             gid: cred.gid,
-            rdev: if matches!(kind, Kind::Char | Kind::Block) { rdev } else { 0 },
+            rdev: if matches!(kind, Kind::Char | Kind::Block) {
+                rdev
+            } else {
+                0
+            },
             target: None,
         };
         let made = self.explained(parent, self.0.overlay.create(parent, name, &creation))?;
@@ -265,7 +281,9 @@ impl Ops for Vfs {
             libc::RENAME_EXCHANGE => RenameMode::Exchange,
             _ => return Err(Errno(libc::EINVAL)),
         };
-        self.0.overlay.rename((parent, name), (new_parent, new_name), mode)?;
+        self.0
+            .overlay
+            .rename((parent, name), (new_parent, new_name), mode)?;
         Ok(Outcome::Now(()))
     }
 
@@ -300,7 +318,8 @@ impl Ops for Vfs {
             }
             let (vfs, cred, data) = (self.clone(), *cred, data.to_vec());
             return later(move || {
-                vfs.control_write(&cred, node, file, &data).map(|()| data.len() as u32)
+                vfs.control_write(&cred, node, file, &data)
+                    .map(|()| data.len() as u32)
             });
         }
         let [come, done] = &self.0.cache_writes;
@@ -340,7 +359,11 @@ impl Ops for Vfs {
     }
 
     fn statfs(&self, _: NodeId) -> OpResult<FsStat> {
-        let stat = self.workspace().base.statvfs().map_err(crate::branch::BranchError::from)?;
+        let stat = self
+            .workspace()
+            .base
+            .statvfs()
+            .map_err(crate::branch::BranchError::from)?;
         Ok(FsStat {
             blocks: stat.f_blocks,
             blocks_free: stat.f_bfree,
@@ -419,7 +442,10 @@ impl Ops for Vfs {
             libc::FALLOC_FL_ZERO_RANGE => Allocate::Zero { keep_size },
             _ => return Err(Errno(libc::EOPNOTSUPP)),
         };
-        Ok(self.0.overlay.fallocate(node, offset, len, mode, cred.uid != 0)?)
+        Ok(self
+            .0
+            .overlay
+            .fallocate(node, offset, len, mode, cred.uid != 0)?)
     }
 
     fn lseek(&self, node: NodeId, offset: u64, whence: i32) -> OpResult<u64> {

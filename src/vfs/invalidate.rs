@@ -29,14 +29,18 @@ impl Vfs {
     /// inodes, so that descriptors answer ESTALE and mappings fault.
     pub(super) fn bury(&self, dead: &DeadTree, asked: Asked) {
         let inner = &self.0;
-        // Not its reserved files: the write that asked for this may be in flight on one of them, and
-        // what they cache is looked at anew each time anyway.
+        // Not its reserved files: the write that asked for this may be in flight on one of them,
+        // and what they cache is looked at anew each time anyway.
         let nodes = inner.overlay.known(&dead.branch, dead.incarnation);
         inner.overlay.detach(dead.incarnation);
         if nodes.len() > MANY_NODES && inner.config.cache.new_epoch() {
             let (vfs, dead) = (self.clone(), dead.clone());
             let rest = move || vfs.0.bury_nodes(&dead, &nodes, asked);
-            if std::thread::Builder::new().name("bury".into()).spawn(rest).is_err() {
+            if std::thread::Builder::new()
+                .name("bury".into())
+                .spawn(rest)
+                .is_err()
+            {
                 log::warn!("the kernel keeps pages of an ended branch: no thread to drop them");
             }
             return;
@@ -89,6 +93,8 @@ impl Inner {
     /// A branch's `@branches` shows other names.
     pub(super) fn drop_listing(&self, parent: &Arc<crate::branch::Branch>) {
         let incarnation = self.overlay.root(parent).incarnation();
-        self.config.cache.inval_inode(Reserved::Branches.node(incarnation), true);
+        self.config
+            .cache
+            .inval_inode(Reserved::Branches.node(incarnation), true);
     }
 }

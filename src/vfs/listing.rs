@@ -21,7 +21,12 @@ impl Vfs {
             _ => self.0.overlay.parent(node)?,
         };
         for (name, node, next) in [(&b"."[..], node, 1), (b"..", parent, 2)] {
-            let item = DirItem { name, node, kind: Kind::Dir, next };
+            let item = DirItem {
+                name,
+                node,
+                kind: Kind::Dir,
+                next,
+            };
             if from < next && sink(&item) == Sink::Full {
                 return Ok(false);
             }
@@ -40,10 +45,14 @@ impl Vfs {
             return Vec::new();
         }
         let incarnation = node.incarnation();
-        Reserved::AT_ROOT.iter().map(|r| (r.name(), r.node(incarnation), r.kind())).collect()
+        Reserved::AT_ROOT
+            .iter()
+            .map(|r| (r.name(), r.node(incarnation), r.kind()))
+            .collect()
     }
 
-    /// Hands out the names of a directory: `.` and `..`, reserved names where they are listed, files.
+    /// Hands out the names of a directory: `.` and `..`, reserved names where they are listed,
+    /// files.
     pub(super) fn list(
         &self,
         _: &Cred,
@@ -60,21 +69,39 @@ impl Vfs {
         if from <= 2 {
             for (name, node, kind) in self.reserved_items(node) {
                 // They all lead on to the files: positions of their own could be those of names.
-                if sink(&DirItem { name: name.as_bytes(), node, kind, next: 2 }) == Sink::Full {
+                if sink(&DirItem {
+                    name: name.as_bytes(),
+                    node,
+                    kind,
+                    next: 2,
+                }) == Sink::Full
+                {
                     return Ok(());
                 }
             }
         }
-        self.0.overlay.list(node, from.max(2), &mut |item: &ListItem<'_>| {
-            if Vfs::is_covered(node, item.name) {
-                return Take::More;
-            }
-            let ListItem { name, node, kind, next } = *item;
-            match sink(&DirItem { name, node, kind, next }) {
-                Sink::Taken => Take::More,
-                Sink::Full => Take::Full,
-            }
-        })?;
+        self.0
+            .overlay
+            .list(node, from.max(2), &mut |item: &ListItem<'_>| {
+                if Vfs::is_covered(node, item.name) {
+                    return Take::More;
+                }
+                let ListItem {
+                    name,
+                    node,
+                    kind,
+                    next,
+                } = *item;
+                match sink(&DirItem {
+                    name,
+                    node,
+                    kind,
+                    next,
+                }) {
+                    Sink::Taken => Take::More,
+                    Sink::Full => Take::Full,
+                }
+            })?;
         Ok(())
     }
 
@@ -90,33 +117,67 @@ impl Vfs {
             return self.plus_by_lookup(cred, node, from, sink);
         }
         let own = self.getattr(cred, node, false)?;
-        let own = Entry { node: own, entry_ttl: own.attr_ttl, generation: 0 };
+        let own = Entry {
+            node: own,
+            entry_ttl: own.attr_ttl,
+            generation: 0,
+        };
         if !self.dots(node, from, &mut |item| sink(item, &own))? {
             return Ok(());
         }
         if from <= 2 && !self.reserved_items(node).is_empty() {
             for (name, node, kind) in self.reserved_items(node) {
-                let Some(file) = Reserved::of(node.file()) else { continue };
+                let Some(file) = Reserved::of(node.file()) else {
+                    continue;
+                };
                 let entry = self.0.reserved_entry(node, file)?;
-                let item = DirItem { name: name.as_bytes(), node, kind, next: 2 };
+                let item = DirItem {
+                    name: name.as_bytes(),
+                    node,
+                    kind,
+                    next: 2,
+                };
                 if sink(&item, &entry) == Sink::Full {
                     return Ok(());
                 }
             }
         }
         let ttl = own.entry_ttl;
-        self.0.overlay.list_plus(node, from.max(2), &mut |item: &ListItem<'_>, attr| {
-            if Vfs::is_covered(node, item.name) {
-                return Take::Skip;
-            }
-            let ListItem { name, node, kind, next } = *item;
-            let node_attr = NodeAttr { node, attr: *attr, attr_ttl: ttl };
-            let entry = Entry { node: node_attr, entry_ttl: ttl, generation: 0 };
-            match sink(&DirItem { name, node, kind, next }, &entry) {
-                Sink::Taken => Take::More,
-                Sink::Full => Take::Full,
-            }
-        })?;
+        self.0
+            .overlay
+            .list_plus(node, from.max(2), &mut |item: &ListItem<'_>, attr| {
+                if Vfs::is_covered(node, item.name) {
+                    return Take::Skip;
+                }
+                let ListItem {
+                    name,
+                    node,
+                    kind,
+                    next,
+                } = *item;
+                let node_attr = NodeAttr {
+                    node,
+                    attr: *attr,
+                    attr_ttl: ttl,
+                };
+                let entry = Entry {
+                    node: node_attr,
+                    entry_ttl: ttl,
+                    generation: 0,
+                };
+                match sink(
+                    &DirItem {
+                        name,
+                        node,
+                        kind,
+                        next,
+                    },
+                    &entry,
+                ) {
+                    Sink::Taken => Take::More,
+                    Sink::Full => Take::Full,
+                }
+            })?;
         Ok(())
     }
 
@@ -129,7 +190,11 @@ impl Vfs {
         sink: &mut dyn FnMut(&DirItem<'_>, &Entry) -> Sink,
     ) -> OpResult<()> {
         let own = self.getattr(cred, node, false)?;
-        let own = Entry { node: own, entry_ttl: own.attr_ttl, generation: 0 };
+        let own = Entry {
+            node: own,
+            entry_ttl: own.attr_ttl,
+            generation: 0,
+        };
         self.list(cred, node, from, &mut |item| {
             if item.name == b"." || item.name == b".." {
                 return sink(item, &own);

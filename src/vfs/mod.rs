@@ -6,8 +6,8 @@
 //! **Invariants**
 //! - No method waits for the kernel, a disk or another request; what has to is an
 //!   [`ops::Outcome::Later`].
-//! - Whoever has seen an operation succeed sees what it did: everything cached that it made stale is
-//!   invalidated before it answers, after every lock is released.
+//! - Whoever has seen an operation succeed sees what it did: everything cached that it made stale
+//!   is invalidated before it answers, after every lock is released.
 //! - While a commit is under way, names of the branch that takes it are not cached, and what is
 //!   cached is dropped before anybody can see the new state.
 

@@ -1,7 +1,7 @@
 //! The operations that a mount needs of a filesystem, in the kernel's nouns and without FUSE.
 //!
-//! [`Ops`] is implemented by [`super::Vfs`]; `fuse/` turns requests into these calls, tests make the
-//! same calls directly. Nothing here names fuser.
+//! [`Ops`] is implemented by [`super::Vfs`]; `fuse/` turns requests into these calls, tests make
+//! the same calls directly. Nothing here names fuser.
 //!
 //! **Invariant**: no method blocks for long. What has to wait (a commit, an abort, a fsync, a
 //! publish) comes back as [`Outcome::Later`], and the caller runs it on a thread that serves no
@@ -160,8 +160,8 @@ pub struct FsStat {
 pub trait KernelCache: Send + Sync {
     /// Forget the name `name` in directory `parent` (and everything below it).
     fn inval_entry(&self, parent: NodeId, name: &[u8]);
-    /// Forget the attributes of `node` and, where `data`, its cached pages or listing. Dirty pages of
-    /// shared mappings are written back first.
+    /// Forget the attributes of `node` and, where `data`, its cached pages or listing. Dirty pages
+    /// of shared mappings are written back first.
     fn inval_inode(&self, node: NodeId, data: bool);
     /// Distrust every cached name, lazily and without blocking; `false` where the kernel cannot.
     fn new_epoch(&self) -> bool;
@@ -192,7 +192,8 @@ pub trait Ops: Send + Sync + 'static {
         umask: u32,
         rdev: u32,
     ) -> OpResult<Entry>;
-    /// Creates a directory, or forks a branch in `@branches`. `mode` and `umask` as in [`Ops::mknod`].
+    /// Creates a directory, or forks a branch in `@branches`. `mode` and `umask` as in
+    /// [`Ops::mknod`].
     fn mkdir(
         &self,
         cred: &Cred,
@@ -218,7 +219,13 @@ pub trait Ops: Send + Sync + 'static {
         flags: u32,
     ) -> OpResult<Outcome<()>>;
     /// Makes `new_name` another name of `node`.
-    fn link(&self, cred: &Cred, node: NodeId, new_parent: NodeId, new_name: &[u8]) -> OpResult<Entry>;
+    fn link(
+        &self,
+        cred: &Cred,
+        node: NodeId,
+        new_parent: NodeId,
+        new_name: &[u8],
+    ) -> OpResult<Entry>;
     /// Appends up to `len` bytes at `offset` to `out`; fewer only at the end of the file.
     fn read(&self, node: NodeId, offset: u64, len: u32, out: &mut Vec<u8>) -> OpResult<()>;
     /// Writes `data` at `offset`. `kill_priv` asks to drop set-id bits; `from_cache` marks the
@@ -234,9 +241,17 @@ pub trait Ops: Send + Sync + 'static {
     ) -> OpResult<Outcome<u32>>;
     /// Makes what was written durable.
     fn fsync(&self, node: NodeId, data_only: bool) -> OpResult<Outcome<()>>;
-    /// Hands out the names of a directory after cookie `from` (0: from the start), `.` and `..` included.
-    fn readdir(&self, cred: &Cred, node: NodeId, from: u64, sink: &mut dyn FnMut(&DirItem<'_>) -> Sink) -> OpResult<()>;
-    /// The same with attributes. Each item that was taken, other than `.` and `..`, counts a lookup.
+    /// Hands out the names of a directory after cookie `from` (0: from the start), `.` and `..`
+    /// included.
+    fn readdir(
+        &self,
+        cred: &Cred,
+        node: NodeId,
+        from: u64,
+        sink: &mut dyn FnMut(&DirItem<'_>) -> Sink,
+    ) -> OpResult<()>;
+    /// The same with attributes. Each item that was taken, other than `.` and `..`, counts a
+    /// lookup.
     fn readdirplus(
         &self,
         cred: &Cred,
@@ -247,7 +262,14 @@ pub trait Ops: Send + Sync + 'static {
     /// Space and inodes.
     fn statfs(&self, node: NodeId) -> OpResult<FsStat>;
     /// Sets an extended attribute; `flags` are XATTR_CREATE and XATTR_REPLACE.
-    fn setxattr(&self, cred: &Cred, node: NodeId, name: &[u8], value: &[u8], flags: i32) -> OpResult<()>;
+    fn setxattr(
+        &self,
+        cred: &Cred,
+        node: NodeId,
+        name: &[u8],
+        value: &[u8],
+        flags: i32,
+    ) -> OpResult<()>;
     /// The value of an extended attribute.
     fn getxattr(&self, cred: &Cred, node: NodeId, name: &[u8]) -> OpResult<Vec<u8>>;
     /// The names of the extended attributes, each ended by a NUL byte.
@@ -255,7 +277,14 @@ pub trait Ops: Send + Sync + 'static {
     /// Removes an extended attribute.
     fn removexattr(&self, cred: &Cred, node: NodeId, name: &[u8]) -> OpResult<()>;
     /// Allocates, punches or zeroes; `mode` as in fallocate(2).
-    fn fallocate(&self, cred: &Cred, node: NodeId, offset: u64, len: u64, mode: i32) -> OpResult<()>;
+    fn fallocate(
+        &self,
+        cred: &Cred,
+        node: NodeId,
+        offset: u64,
+        len: u64,
+        mode: i32,
+    ) -> OpResult<()>;
     /// SEEK_DATA or SEEK_HOLE.
     fn lseek(&self, node: NodeId, offset: u64, whence: i32) -> OpResult<u64>;
     /// Shares or copies a range between two files; the answer is the number of bytes.
@@ -268,8 +297,8 @@ pub trait Ops: Send + Sync + 'static {
         to_offset: u64,
         len: u64,
     ) -> OpResult<u64>;
-    /// A call of this trait, or what it left for [`Outcome::Later`], panicked: what is in memory may be
-    /// half done, so nothing more may be written to the store. The caller got EIO.
+    /// A call of this trait, or what it left for [`Outcome::Later`], panicked: what is in memory
+    /// may be half done, so nothing more may be written to the store. The caller got EIO.
     fn panicked(&self);
     /// The kernel is gone: every node is forgotten, what is left to publish is published.
     fn unmounted(&self);

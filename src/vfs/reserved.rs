@@ -1,8 +1,8 @@
 //! Reserved files and directories as the kernel sees them: attributes, lookups, listings, reads.
 //!
 //! The attributes of the files hold for no time and their mtime always moves, so that a reader gets
-//! the text as it is when it looks. The text that a look gave the size of is kept for the reads that
-//! follow.
+//! the text as it is when it looks. The text that a look gave the size of is kept for the reads
+//! that follow.
 //!
 //! `@branches` and `@self` are believed until they are invalidated: every path into a branch leads
 //! through the first, so it must not cost a request. Whatever adds or takes away a name in
@@ -35,8 +35,8 @@ pub(super) enum Look {
 }
 
 impl Look {
-    /// Whether the length has to be that of the text as it is now. The previews list every change of
-    /// a branch, and a commit or an abort, which opens them to write, must not wait for that.
+    /// Whether the length has to be that of the text as it is now. The previews list every change
+    /// of a branch, and a commit or an abort, which opens them to write, must not wait for that.
     fn is_exact(self, file: Reserved) -> bool {
         match self {
             Look::Find | Look::Change => false,
@@ -86,7 +86,8 @@ impl Inner {
     }
 
     /// The attributes of a reserved file or directory, as it is now. Where the length need not be
-    /// exact it is that of the last text, so that whoever reads that one does not see its end early.
+    /// exact it is that of the last text, so that whoever reads that one does not see its end
+    /// early.
     pub(super) fn reserved_attr(
         &self,
         node: NodeId,
@@ -96,9 +97,11 @@ impl Inner {
         let branch = self.branch_of(node)?;
         let size = match file.kind() {
             Kind::Dir => 0,
-            _ if !look.is_exact(file) => {
-                self.texts.lock().get(&node).map_or(0, |text| text.len() as u64)
-            }
+            _ if !look.is_exact(file) => self
+                .texts
+                .lock()
+                .get(&node)
+                .map_or(0, |text| text.len() as u64),
             _ => {
                 let text = Arc::new(self.text(&branch, file)?);
                 let size = text.len() as u64;
@@ -130,14 +133,30 @@ impl Inner {
             mtime: time,
             ctime: time,
         };
-        let attr_ttl = if is_lasting(file) { FOREVER } else { Duration::ZERO };
-        Ok(NodeAttr { node, attr, attr_ttl })
+        let attr_ttl = if is_lasting(file) {
+            FOREVER
+        } else {
+            Duration::ZERO
+        };
+        Ok(NodeAttr {
+            node,
+            attr,
+            attr_ttl,
+        })
     }
 
     pub(super) fn reserved_entry(&self, node: NodeId, file: Reserved) -> OpResult<Entry> {
         let node = self.reserved_attr(node, file, Look::Find)?;
-        let entry_ttl = if is_lasting(file) { FOREVER } else { super::SHARED_TTL };
-        Ok(Entry { node, entry_ttl, generation: 0 })
+        let entry_ttl = if is_lasting(file) {
+            FOREVER
+        } else {
+            super::SHARED_TTL
+        };
+        Ok(Entry {
+            node,
+            entry_ttl,
+            generation: 0,
+        })
     }
 
     /// The root of a branch, as an entry of `@branches` or the trash; counts a lookup.
@@ -146,8 +165,16 @@ impl Inner {
         let attr = self.overlay.getattr(root)?;
         self.overlay.looked_up_root(branch, root);
         let ttl = self.ttl(branch);
-        let node = NodeAttr { node: root, attr, attr_ttl: ttl };
-        Ok(Entry { node, entry_ttl: ttl, generation: 0 })
+        let node = NodeAttr {
+            node: root,
+            attr,
+            attr_ttl: ttl,
+        };
+        Ok(Entry {
+            node,
+            entry_ttl: ttl,
+            generation: 0,
+        })
     }
 
     /// A lookup in a reserved directory.
@@ -162,16 +189,18 @@ impl Inner {
         let child = match dir {
             Reserved::Branches if name == Reserved::Trash.name().as_bytes() => {
                 let trash = Reserved::Trash.node(incarnation);
-                return self.reserved_entry(trash, Reserved::Trash).map(Lookup::Found);
+                return self
+                    .reserved_entry(trash, Reserved::Trash)
+                    .map(Lookup::Found);
             }
             Reserved::Branches => branch.state.read().children.get(name).copied(),
             Reserved::Trash => branch.state.read().trash.get(name).copied(),
             Reserved::SelfDir => {
                 let mut files = Reserved::in_self(branch.id == BranchId::MAIN);
                 return match files.find(|file| file.name().as_bytes() == name) {
-                    Some(file) => {
-                        self.reserved_entry(file.node(incarnation), file).map(Lookup::Found)
-                    }
+                    Some(file) => self
+                        .reserved_entry(file.node(incarnation), file)
+                        .map(Lookup::Found),
                     None => Ok(Lookup::Absent(Duration::ZERO)),
                 };
             }
@@ -184,7 +213,11 @@ impl Inner {
     }
 
     /// The names of a reserved directory with their nodes, in the order of their positions.
-    fn reserved_names(&self, node: NodeId, dir: Reserved) -> OpResult<Vec<(Vec<u8>, NodeId, Kind)>> {
+    fn reserved_names(
+        &self,
+        node: NodeId,
+        dir: Reserved,
+    ) -> OpResult<Vec<(Vec<u8>, NodeId, Kind)>> {
         let branch = self.branch_of(node)?;
         let children: Vec<_> = {
             let state = branch.state.read();
@@ -224,7 +257,12 @@ impl Inner {
             _ => NodeId::new(incarnation, FileId::ROOT),
         };
         for (name, node, next) in [(&b"."[..], node, 1), (b"..", parent, 2)] {
-            let item = DirItem { name, node, kind: Kind::Dir, next };
+            let item = DirItem {
+                name,
+                node,
+                kind: Kind::Dir,
+                next,
+            };
             if from < next && sink(&item) == Sink::Full {
                 return Ok(());
             }
@@ -240,7 +278,13 @@ impl Inner {
             .collect();
         names.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         for (next, name, node, kind) in names {
-            if sink(&DirItem { name: &name, node, kind, next }) == Sink::Full {
+            if sink(&DirItem {
+                name: &name,
+                node,
+                kind,
+                next,
+            }) == Sink::Full
+            {
                 return Ok(());
             }
         }
@@ -262,7 +306,9 @@ impl Inner {
             Some(text) => text,
             None => Arc::new(self.text(&branch, file)?),
         };
-        let start = text.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
+        let start = text
+            .len()
+            .min(usize::try_from(offset).unwrap_or(usize::MAX));
         let end = text.len().min(start + len as usize);
         out.extend_from_slice(&text[start..end]);
         Ok(())

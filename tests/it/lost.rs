@@ -111,7 +111,9 @@ fn the_descriptors_of_an_ended_branch_answer_estale() {
         for listing in [dir, root] {
             assert_errno(listing.metadata().map(|m| m.len()), Errno::STALE);
             // Opening the directory anew through its descriptor is refused, or the first read is.
-            let Ok(mut entries) = rustix::fs::Dir::read_from(&listing) else { continue };
+            let Ok(mut entries) = rustix::fs::Dir::read_from(&listing) else {
+                continue;
+            };
             assert!(
                 entries.next().is_none_or(|e| e.is_err()),
                 "listed after {end:?}"

@@ -1,7 +1,7 @@
 //! The branches of the model: what fork, commit, abort and restore do to whole trees.
 //!
-//! A commit is compared as a user would judge it: [`Verdict`] says whether it has to be refused, has
-//! to be accepted, or may be either because both sides touched the same file in different ways.
+//! A commit is compared as a user would judge it: [`Verdict`] says whether it has to be refused,
+//! has to be accepted, or may be either because both sides touched the same file in different ways.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,16 +64,26 @@ impl Branches {
     }
 
     pub fn live(&self) -> Vec<Bid> {
-        self.all.keys().copied().filter(|id| self.is_live(*id)).collect()
+        self.all
+            .keys()
+            .copied()
+            .filter(|id| self.is_live(*id))
+            .collect()
     }
 
     pub fn children(&self, id: Bid, ended: bool) -> Vec<Bid> {
         let is_child = |b: &Branch| b.parent == Some(id) && b.ended == ended;
-        self.all.iter().filter(|(_, b)| is_child(b)).map(|(id, _)| *id).collect()
+        self.all
+            .iter()
+            .filter(|(_, b)| is_child(b))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     pub fn child(&self, id: Bid, name: &[u8], ended: bool) -> Option<Bid> {
-        self.children(id, ended).into_iter().find(|child| self.get(*child).name == name)
+        self.children(id, ended)
+            .into_iter()
+            .find(|child| self.get(*child).name == name)
     }
 
     pub fn fork(&mut self, parent: Bid, name: &[u8]) -> Result<Bid, i32> {
@@ -172,16 +182,23 @@ pub struct Merge<'a> {
 fn touched<'a>(from: &'a Tree, to: &'a Tree) -> impl Iterator<Item = Fid> + 'a {
     let all: BTreeSet<Fid> = from.files.keys().chain(to.files.keys()).copied().collect();
     let version = |tree: &Tree, f: &Fid| tree.files.get(f).map(|f| f.touched);
-    all.into_iter().filter(move |f| version(from, f) != version(to, f))
+    all.into_iter()
+        .filter(move |f| version(from, f) != version(to, f))
 }
 
 fn name_changes(from: &Tree, to: &Tree) -> BTreeMap<(Fid, Vec<u8>), Option<Fid>> {
     let names = |tree: &Tree| -> BTreeMap<(Fid, Vec<u8>), Fid> {
-        tree.names().into_iter().map(|n| ((n.dir, n.name), n.file)).collect()
+        tree.names()
+            .into_iter()
+            .map(|n| ((n.dir, n.name), n.file))
+            .collect()
     };
     let (was, is) = (names(from), names(to));
-    let mut changes: BTreeMap<_, _> =
-        was.keys().filter(|k| !is.contains_key(*k)).map(|k| (k.clone(), None)).collect();
+    let mut changes: BTreeMap<_, _> = was
+        .keys()
+        .filter(|k| !is.contains_key(*k))
+        .map(|k| (k.clone(), None))
+        .collect();
     let new = is.into_iter().filter(|(k, f)| was.get(k) != Some(f));
     changes.extend(new.map(|(k, f)| (k, Some(f))));
     changes
@@ -197,7 +214,9 @@ impl Merge<'_> {
         let mut verdict = self.judge();
         let mut merged = self.parent.clone();
         for file in touched(self.fork, self.child) {
-            let Some(theirs) = self.child.files.get(&file) else { continue };
+            let Some(theirs) = self.child.files.get(&file) else {
+                continue;
+            };
             match merged.files.get(&file).cloned() {
                 Some(ours) if ours.kind == Kind::Dir => {
                     let dir = merged.get_mut(file);
@@ -243,7 +262,9 @@ impl Merge<'_> {
         let mut todo = vec![ROOT];
         while let Some(dir) = todo.pop() {
             for file in merged.entries(dir).values() {
-                let Some(file_is) = merged.files.get(file) else { return true };
+                let Some(file_is) = merged.files.get(file) else {
+                    return true;
+                };
                 *named.entry(*file).or_default() += 1;
                 if file_is.kind == Kind::Dir {
                     if named[file] > 1 {

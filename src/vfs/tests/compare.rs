@@ -41,11 +41,15 @@ impl World {
         for dir in tree.dirs() {
             let at = self.dir(branch, dir)?;
             let path = show(&tree.path_of_dir(dir).unwrap_or_default());
-            let listed = self.list(at, listing).map_err(|e| format!("listing {path}: {e}"))?;
+            let listed = self
+                .list(at, listing)
+                .map_err(|e| format!("listing {path}: {e}"))?;
             let expected: BTreeSet<&Vec<u8>> = tree.entries(dir).keys().collect();
             let seen: BTreeSet<&Vec<u8>> = listed.keys().collect();
             if seen != expected {
-                let names = |s: &BTreeSet<&Vec<u8>>| show(&s.iter().map(|n| (*n).clone()).collect::<Vec<_>>());
+                let names = |s: &BTreeSet<&Vec<u8>>| {
+                    show(&s.iter().map(|n| (*n).clone()).collect::<Vec<_>>())
+                };
                 let (seen, expected) = (names(&seen), names(&expected));
                 return Err(format!("{path} lists {seen}, the model has {expected}"));
             }
@@ -60,7 +64,8 @@ impl World {
                 if *nodes.entry(*file).or_insert(node) != node {
                     return Err(format!("two names of one file differ at {path}"));
                 }
-                self.same_id(*file, node).map_err(|e| format!("{path}: {e}"))?;
+                self.same_id(*file, node)
+                    .map_err(|e| format!("{path}: {e}"))?;
                 let done = self.compare_file(branch, *file, node, links[file]);
                 done.map_err(|e| format!("{path} ({node:?}): {e}"))?;
             }
@@ -85,7 +90,11 @@ impl World {
 
     fn compare_file(&mut self, branch: Bid, file: Fid, node: NodeId, links: u32) -> Checked {
         let model = self.model.get(branch).tree.get(file).clone();
-        let attr = self.vfs().getattr(&CRED, node, true).map_err(|e| format!("getattr: {e:?}"))?.attr;
+        let attr = self
+            .vfs()
+            .getattr(&CRED, node, true)
+            .map_err(|e| format!("getattr: {e:?}"))?
+            .attr;
         if links > 0 && attr.nlink != links {
             return Err(format!("nlink {} instead of {links}", attr.nlink));
         }
@@ -109,7 +118,10 @@ impl World {
             return Err(format!("{} bytes instead of {}", attr.size, model.size()));
         }
         if model.mtime.is_some_and(|mtime| mtime != attr.mtime) {
-            return Err(format!("mtime {:?} instead of {:?}", attr.mtime, model.mtime));
+            return Err(format!(
+                "mtime {:?} instead of {:?}",
+                attr.mtime, model.mtime
+            ));
         }
         match &model.body {
             Body::Data(data) => {
@@ -126,10 +138,14 @@ impl World {
             }
             _ => {}
         }
-        let list = vfs.listxattr(&CRED, node).map_err(|e| format!("listxattr: {e:?}"))?;
+        let list = vfs
+            .listxattr(&CRED, node)
+            .map_err(|e| format!("listxattr: {e:?}"))?;
         let mut xattrs = BTreeMap::new();
         for name in list.split(|b| *b == 0).filter(|name| !name.is_empty()) {
-            let value = vfs.getxattr(&CRED, node, name).map_err(|e| format!("getxattr: {e:?}"))?;
+            let value = vfs
+                .getxattr(&CRED, node, name)
+                .map_err(|e| format!("getxattr: {e:?}"))?;
             xattrs.insert(name.to_vec(), value);
         }
         match xattrs == model.xattrs {
@@ -189,7 +205,11 @@ impl World {
 
     /// Reads every open node.
     pub fn read_open(&mut self) -> Checked {
-        let open: Vec<_> = self.open.iter().map(|(node, open)| (*node, open.clone())).collect();
+        let open: Vec<_> = self
+            .open
+            .iter()
+            .map(|(node, open)| (*node, open.clone()))
+            .collect();
         for (node, opened) in open {
             let got = self.vfs().getattr(&CRED, node, true);
             let model = match (&opened.orphan, opened.file) {
@@ -205,7 +225,9 @@ impl World {
                 (None, Some(file)) => self.model.get(opened.branch).tree.get(file).clone(),
                 (None, None) => continue,
             };
-            let attr = got.map_err(|e| format!("open {node:?}: getattr: {e:?}"))?.attr;
+            let attr = got
+                .map_err(|e| format!("open {node:?}: getattr: {e:?}"))?
+                .attr;
             let done = self.compare_content(node, &model, &attr);
             done.map_err(|e| format!("open {node:?} {:?}: {e}", opened.file))?;
             if opened.orphan.is_some() && attr.nlink != 0 {
@@ -262,9 +284,15 @@ impl World {
         }
         let vfs = self.vfs();
         let mut at = vfs.workspace().main();
-        for name in self.root_path(id).iter().filter(|name| *name != b"@branches") {
+        for name in self
+            .root_path(id)
+            .iter()
+            .filter(|name| *name != b"@branches")
+        {
             let child = at.state.read().children.get(&name[..]).copied();
-            at = child.and_then(|id| vfs.workspace().branch(id)).ok_or("no such branch")?;
+            at = child
+                .and_then(|id| vfs.workspace().branch(id))
+                .ok_or("no such branch")?;
         }
         let state = at.state.read();
         let diff = vfs.workspace().diff(&state.fork_view, &state.view);
@@ -284,7 +312,9 @@ fn same_bytes(got: &[u8], expected: &[u8]) -> Checked {
     }
     let at = got.iter().zip(expected).position(|(a, b)| a != b);
     let (len, want) = (got.len(), expected.len());
-    Err(format!("content differs at {at:?} of {len} bytes, {want} expected"))
+    Err(format!(
+        "content differs at {at:?} of {len} bytes, {want} expected"
+    ))
 }
 
 fn compare_files(is: &File, expected: &File) -> Checked {
@@ -293,10 +323,16 @@ fn compare_files(is: &File, expected: &File) -> Checked {
         return Err(format!("{} instead of {}", own(is), own(expected)));
     }
     if expected.mtime.is_some_and(|mtime| Some(mtime) != is.mtime) {
-        return Err(format!("mtime {:?} instead of {:?}", is.mtime, expected.mtime));
+        return Err(format!(
+            "mtime {:?} instead of {:?}",
+            is.mtime, expected.mtime
+        ));
     }
     if is.xattrs != expected.xattrs {
-        return Err(format!("xattrs {:?} instead of {:?}", is.xattrs, expected.xattrs));
+        return Err(format!(
+            "xattrs {:?} instead of {:?}",
+            is.xattrs, expected.xattrs
+        ));
     }
     match (&is.body, &expected.body) {
         (Body::Data(is), Body::Data(expected)) => same_bytes(is, expected),
@@ -311,17 +347,27 @@ pub fn read_base(path: &Path) -> (File, std::fs::Metadata) {
     let kind = Kind::from_mode(meta.mode()).expect("a type of Linux");
     let mut file = File::new(kind, meta.mode() & 0o7777);
     (file.uid, file.gid) = (meta.uid(), meta.gid());
-    file.mtime = Some(Time { sec: meta.mtime(), nsec: meta.mtime_nsec() as u32 });
+    file.mtime = Some(Time {
+        sec: meta.mtime(),
+        nsec: meta.mtime_nsec() as u32,
+    });
     match &mut file.body {
         Body::Data(data) => *data = std::fs::read(path).expect("it is readable").into(),
         Body::Link(link) => {
-            *link = std::fs::read_link(path).expect("a link").as_os_str().as_bytes().to_vec();
+            *link = std::fs::read_link(path)
+                .expect("a link")
+                .as_os_str()
+                .as_bytes()
+                .to_vec();
         }
         _ => {}
     }
     let mut list = vec![0; 4096];
     let len = rustix::fs::llistxattr(path, &mut list[..]).expect("xattrs are listed");
-    for name in list[..len].split(|b| *b == 0).filter(|name| !name.is_empty()) {
+    for name in list[..len]
+        .split(|b| *b == 0)
+        .filter(|name| !name.is_empty())
+    {
         let mut value = vec![0; 65536];
         let len = rustix::fs::lgetxattr(path, name, &mut value[..]).expect("it was listed");
         file.xattrs.insert(name.to_vec(), value[..len].to_vec());

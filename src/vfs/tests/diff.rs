@@ -14,8 +14,10 @@ fn below(path: &[u8], dir: &[u8]) -> bool {
 /// Applies `diff` to `old`; what it brings has the content that it has in `new`.
 pub fn apply(old: &Tree, new: &Tree, diff: &[PathChange]) -> Checked {
     // Each path with the tree whose version of the file it shows.
-    let mut shown: BTreeMap<Vec<u8>, (Fid, bool)> =
-        paths(old).into_iter().map(|(path, file)| (path, (file, false))).collect();
+    let mut shown: BTreeMap<Vec<u8>, (Fid, bool)> = paths(old)
+        .into_iter()
+        .map(|(path, file)| (path, (file, false)))
+        .collect();
     let after = paths(new);
     let before = paths(old);
     let mut moved = Vec::new();
@@ -27,18 +29,27 @@ pub fn apply(old: &Tree, new: &Tree, diff: &[PathChange]) -> Checked {
             _ => None,
         })
         .collect();
-    if let Some((source, _)) = sources.iter().find(|(source, _)| !before.contains_key(*source)) {
+    if let Some((source, _)) = sources
+        .iter()
+        .find(|(source, _)| !before.contains_key(*source))
+    {
         return Err(format!("{} was not there", source.escape_ascii()));
     }
     for (path, file) in &before {
         let of = sources.iter().filter(|(source, _)| below(path, source));
-        let Some((from, to)) = of.max_by_key(|(source, _)| source.len()) else { continue };
+        let Some((from, to)) = of.max_by_key(|(source, _)| source.len()) else {
+            continue;
+        };
         shown.remove(path);
         if let Some(to) = to {
             moved.push(([to, &path[from.len()..]].concat(), *file));
         }
     }
-    let replaced = |path: &[u8]| diff.iter().find(|change| change.path == path).map(|c| &c.kind);
+    let replaced = |path: &[u8]| {
+        diff.iter()
+            .find(|change| change.path == path)
+            .map(|c| &c.kind)
+    };
     shown.retain(|path, _| {
         let hides = |c: &PathChange| {
             c.is_dir && below(path, &c.path) && matches!(c.kind, PathChangeKind::Modified)
@@ -70,7 +81,8 @@ pub fn apply(old: &Tree, new: &Tree, diff: &[PathChange]) -> Checked {
         let Some((was, is_new)) = shown.remove(path) else {
             return Err(format!("{name} is new and not listed"));
         };
-        let same = is_new || listed.contains(file) || new.get(*file).same_but_for_times(old.get(was));
+        let same =
+            is_new || listed.contains(file) || new.get(*file).same_but_for_times(old.get(was));
         if !same {
             return Err(format!("{name} changed and is not listed"));
         }

@@ -28,7 +28,8 @@ impl World {
     }
 
     fn any_dir(&self, b: Bid, dir: Sel) -> Fid {
-        dir.of(&self.model.get(b).tree.dirs()).expect("the root is there")
+        dir.of(&self.model.get(b).tree.dirs())
+            .expect("the root is there")
     }
 
     /// Any name; for even places one of a regular file, where there is one.
@@ -55,7 +56,9 @@ impl World {
         let (vfs, node) = (self.vfs(), self.kernel.node(at));
         let mode = file.mode | file.kind.to_mode();
         let got: OpResult<Entry> = match (&file.kind, &file.body) {
-            (Kind::Dir, _) => vfs.mkdir(&CRED, node, name, file.mode, 0).and_then(Outcome::wait),
+            (Kind::Dir, _) => vfs
+                .mkdir(&CRED, node, name, file.mode, 0)
+                .and_then(Outcome::wait),
             (_, Body::Link(target)) => vfs.symlink(&CRED, node, name, target),
             _ => vfs.mknod(&CRED, node, name, mode, 0, 0),
         };
@@ -98,7 +101,11 @@ impl World {
 
     fn remove_tree(&mut self, b: Bid, dir: &Named) -> Checked {
         for (name, file) in self.model.get(b).tree.entries(dir.file).clone() {
-            let inner = Named { dir: dir.file, name, file };
+            let inner = Named {
+                dir: dir.file,
+                name,
+                file,
+            };
             match self.model.get(b).tree.get(file).kind {
                 Kind::Dir => self.remove_tree(b, &inner)?,
                 _ => self.remove(b, inner.dir, &inner.name, false)?,
@@ -114,14 +121,18 @@ impl World {
         let (at, to_at) = (self.dir(b, from.0)?, self.dir(b, to.0)?);
         let vfs = self.vfs();
         // The kernel looks the new name up too.
-        self.kernel.lookup(&vfs, to_at, to.1).map_err(|e| format!("lookup: {e}"))?;
+        self.kernel
+            .lookup(&vfs, to_at, to.1)
+            .map_err(|e| format!("lookup: {e}"))?;
         let (node, to_node) = (self.kernel.node(at), self.kernel.node(to_at));
         let flags = match onto {
             Onto::Replace => 0,
             Onto::NoReplace => libc::RENAME_NOREPLACE,
             Onto::Exchange => libc::RENAME_EXCHANGE,
         };
-        let got = vfs.rename(&CRED, node, from.1, to_node, to.1, flags).and_then(Outcome::wait);
+        let got = vfs
+            .rename(&CRED, node, from.1, to_node, to.1, flags)
+            .and_then(Outcome::wait);
         let entry = |tree: &Tree, (dir, name): (Fid, &[u8])| tree.entries(dir).get(name).copied();
         let tree = self.tree(b);
         let same = entry(tree, from) == entry(tree, to);
@@ -129,7 +140,8 @@ impl World {
         if agree(&got, &expected)? && !same {
             self.orphaned(b, expected.unwrap_or(None));
             let exchange = onto == Onto::Exchange;
-            self.kernel.renamed(&vfs, (at, from.1), (to_at, to.1), exchange);
+            self.kernel
+                .renamed(&vfs, (at, from.1), (to_at, to.1), exchange);
         }
         Ok(())
     }
@@ -176,7 +188,9 @@ impl World {
         self.on_file(
             (b, named),
             |vfs, node| {
-                let wrote = vfs.write(&CRED, node, at as u64, bytes, false, false)?.wait()?;
+                let wrote = vfs
+                    .write(&CRED, node, at as u64, bytes, false, false)?
+                    .wait()?;
                 assert_eq!(wrote as usize, bytes.len(), "a short write");
                 Ok(())
             },
@@ -214,7 +228,8 @@ impl World {
         }
         let bytes = &data[from.2 as usize..(from.2 + len) as usize];
         let file = self.tree(to.0).get_mut(to.1.file);
-        file.edit(|data| write_at(data, to.2 as usize, bytes)).expect("it is a regular file");
+        file.edit(|data| write_at(data, to.2 as usize, bytes))
+            .expect("it is a regular file");
         Ok(())
     }
 
@@ -257,7 +272,12 @@ impl World {
             Op::Mkdir { b, dir, name, mode } => {
                 self.create_any(b, dir, name, File::new(Kind::Dir, mode.into()))?;
             }
-            Op::Symlink { b, dir, name, target } => {
+            Op::Symlink {
+                b,
+                dir,
+                name,
+                target,
+            } => {
                 let mut link = File::new(Kind::Symlink, 0o777);
                 link.body = Body::Link(target.name().to_vec());
                 self.create_any(b, dir, name, link)?;
@@ -267,7 +287,9 @@ impl World {
             }
             Op::Unlink { b, file } => {
                 let b = self.branch(b);
-                let Some(named) = self.any_name(b, file) else { return Ok(true) };
+                let Some(named) = self.any_name(b, file) else {
+                    return Ok(true);
+                };
                 self.remove(b, named.dir, &named.name, false)?;
             }
             Op::Rmdir { b, dir } | Op::RemoveTree { b, dir } => {
@@ -276,27 +298,46 @@ impl World {
                 let all = matches!(op, Op::RemoveTree { .. });
                 let mut dirs = tree.names();
                 dirs.retain(|n| tree.get(n.file).kind == Kind::Dir || (!all && dir.0 % 8 == 0));
-                let Some(named) = dir.of(&dirs) else { return Ok(true) };
+                let Some(named) = dir.of(&dirs) else {
+                    return Ok(true);
+                };
                 match all {
                     true => self.remove_tree(b, &named)?,
                     false => self.remove(b, named.dir, &named.name, true)?,
                 }
             }
-            Op::Rename { b, file, dir, name, onto } => {
+            Op::Rename {
+                b,
+                file,
+                dir,
+                name,
+                onto,
+            } => {
                 let b = self.branch(b);
-                let Some(named) = self.all_names(b, file) else { return Ok(true) };
+                let Some(named) = self.all_names(b, file) else {
+                    return Ok(true);
+                };
                 let to = self.any_dir(b, dir);
                 self.rename(b, (named.dir, &named.name), (to, name.name()), onto)?;
             }
-            Op::RenameOnto { b, file, other, onto } => {
+            Op::RenameOnto {
+                b,
+                file,
+                other,
+                onto,
+            } => {
                 let b = self.branch(b);
                 let pair = (self.all_names(b, file), self.all_names(b, other));
-                let (Some(from), Some(to)) = pair else { return Ok(true) };
+                let (Some(from), Some(to)) = pair else {
+                    return Ok(true);
+                };
                 self.rename(b, (from.dir, &from.name), (to.dir, &to.name), onto)?;
             }
             Op::Link { b, file, dir, name } => {
                 let b = self.branch(b);
-                let Some(named) = self.any_name(b, file) else { return Ok(true) };
+                let Some(named) = self.any_name(b, file) else {
+                    return Ok(true);
+                };
                 let dir = self.any_dir(b, dir);
                 self.link(b, &named, dir, name.name())?;
             }
@@ -326,7 +367,10 @@ impl World {
             | Op::Copy { b, from: file, .. } => (self.branch(b), file),
             _ => return Ok(false),
         };
-        let is_data = matches!(op, Op::Write { .. } | Op::Append { .. } | Op::Truncate { .. });
+        let is_data = matches!(
+            op,
+            Op::Write { .. } | Op::Append { .. } | Op::Truncate { .. }
+        );
         let named = match self.any_name(b, sel) {
             Some(named) => named,
             None => return Ok(true),
@@ -349,12 +393,18 @@ impl World {
                 self.write(b, named, size, &pattern(len.min(70_000), fill))
             }
             Op::Truncate { size, .. } => {
-                let set = SetAttr { size: Some(size.into()), ..SetAttr::default() };
+                let set = SetAttr {
+                    size: Some(size.into()),
+                    ..SetAttr::default()
+                };
                 let cut = |file: &mut File| file.edit(|data| data.resize(size as usize, 0));
                 self.on_file((b, named), |vfs, node| vfs.setattr(&CRED, node, &set), cut)
             }
             Op::Chmod { mode, .. } if kind != Kind::Symlink => {
-                let set = SetAttr { mode: Some(mode.into()), ..SetAttr::default() };
+                let set = SetAttr {
+                    mode: Some(mode.into()),
+                    ..SetAttr::default()
+                };
                 self.on_file(
                     (b, named),
                     |vfs, node| vfs.setattr(&CRED, node, &set),
@@ -366,7 +416,11 @@ impl World {
             }
             Op::Chown { uid, gid, .. } => {
                 let (uid, gid) = (u32::from(uid), u32::from(gid));
-                let set = SetAttr { uid: Some(uid), gid: Some(gid), ..SetAttr::default() };
+                let set = SetAttr {
+                    uid: Some(uid),
+                    gid: Some(gid),
+                    ..SetAttr::default()
+                };
                 self.on_file(
                     (b, named),
                     |vfs, node| vfs.setattr(&CRED, node, &set),
@@ -380,7 +434,11 @@ impl World {
             Op::Utimes { sec, .. } => {
                 let time = seconds(sec.into());
                 let at = Some(SetTime::At(time));
-                let set = SetAttr { atime: at, mtime: at, ..SetAttr::default() };
+                let set = SetAttr {
+                    atime: at,
+                    mtime: at,
+                    ..SetAttr::default()
+                };
                 self.on_file(
                     (b, named),
                     |vfs, node| vfs.setattr(&CRED, node, &set),
@@ -390,7 +448,9 @@ impl World {
                     },
                 )
             }
-            Op::SetXattr { name, len, flags, .. } => {
+            Op::SetXattr {
+                name, len, flags, ..
+            } => {
                 let name = [b"user.", name.name()].concat();
                 self.set_xattr(b, named, &name, &pattern(len.into(), flags), flags.into())
             }
@@ -403,10 +463,23 @@ impl World {
                 )
             }
             Op::Allocate { at, len, what, .. } => self.allocate(b, named, at, len, what),
-            Op::Copy { to_b, to, at, to_at, len, .. } => {
+            Op::Copy {
+                to_b,
+                to,
+                at,
+                to_at,
+                len,
+                ..
+            } => {
                 let to_b = self.branch(to_b);
-                let Some(target) = self.any_name(to_b, to) else { return Ok(()) };
-                self.copy((b, named, at.into()), (to_b, &target, to_at.into()), len.into())
+                let Some(target) = self.any_name(to_b, to) else {
+                    return Ok(());
+                };
+                self.copy(
+                    (b, named, at.into()),
+                    (to_b, &target, to_at.into()),
+                    len.into(),
+                )
             }
             _ => Ok(()),
         }
@@ -436,7 +509,10 @@ impl World {
     /// Notes times that are not known yet, of everything in a branch that was changed.
     pub fn settle_times(&mut self, b: Bid) -> Checked {
         let tree = self.model.get(b).tree.clone();
-        let unknown = tree.names().into_iter().filter(|n| tree.get(n.file).mtime.is_none());
+        let unknown = tree
+            .names()
+            .into_iter()
+            .filter(|n| tree.get(n.file).mtime.is_none());
         for named in unknown {
             let dentry = self.find(b, named.dir, &named.name)?;
             let attr = self.vfs().getattr(&CRED, self.kernel.node(dentry), true);
@@ -452,5 +528,7 @@ impl World {
 
 /// Bytes that tell where they are from.
 pub fn pattern(len: u32, fill: u8) -> Vec<u8> {
-    (0..len).map(|i| (i as u8).wrapping_mul(3).wrapping_add(fill)).collect()
+    (0..len)
+        .map(|i| (i as u8).wrapping_mul(3).wrapping_add(fill))
+        .collect()
 }

@@ -14,7 +14,11 @@ use crate::vfs::Vfs;
 use crate::vfs::ops::{Cred, Entry, FOREVER, KernelCache, Lookup, Ops};
 
 /// Who does everything.
-pub const CRED: Cred = Cred { uid: 0, gid: 0, pid: 1 };
+pub const CRED: Cred = Cred {
+    uid: 0,
+    gid: 0,
+    pid: 1,
+};
 
 /// Collects what the kernel is told.
 #[derive(Default)]
@@ -83,7 +87,14 @@ impl Kernel {
             dentries: BTreeMap::from([(ROOT, root)]),
             by_name: HashMap::new(),
             negative: HashSet::new(),
-            nodes: HashMap::from([(node, Node { lookups: 1, dentries: vec![ROOT], is_dir: true })]),
+            nodes: HashMap::from([(
+                node,
+                Node {
+                    lookups: 1,
+                    dentries: vec![ROOT],
+                    is_dir: true,
+                },
+            )]),
             next: 1,
         }
     }
@@ -96,7 +107,11 @@ impl Kernel {
     pub fn listen(&mut self, vfs: &Vfs) {
         let told = std::mem::take(&mut *self.told.0.lock());
         for (parent, name) in told {
-            let dirs = self.nodes.get(&parent).map(|n| n.dentries.clone()).unwrap_or_default();
+            let dirs = self
+                .nodes
+                .get(&parent)
+                .map(|n| n.dentries.clone())
+                .unwrap_or_default();
             for dir in dirs {
                 let key = (dir, name.clone());
                 self.negative.remove(&key);
@@ -139,7 +154,9 @@ impl Kernel {
         loop {
             let mut dropped = false;
             for dentry in order.iter().rev() {
-                let Some(d) = self.dentries.get(dentry) else { continue };
+                let Some(d) = self.dentries.get(dentry) else {
+                    continue;
+                };
                 if d.users == 0 && d.children == 0 && wanted(self, *dentry) {
                     self.drop_dentry(vfs, *dentry);
                     dropped = true;
@@ -156,7 +173,10 @@ impl Kernel {
         self.negative.retain(|(dir, _)| *dir != dentry);
         let d = self.dentries.remove(&dentry).expect("it is there");
         if let Some(parent) = d.parent {
-            self.dentries.get_mut(&parent).expect("a child keeps it").children -= 1;
+            self.dentries
+                .get_mut(&parent)
+                .expect("a child keeps it")
+                .children -= 1;
         }
         let node = self.nodes.get_mut(&d.node).expect("a dentry keeps it");
         node.dentries.retain(|other| *other != dentry);
@@ -182,7 +202,10 @@ impl Kernel {
         let dentry = self.next;
         self.next += 1;
         node.dentries.push(dentry);
-        self.dentries.get_mut(&parent).expect("it is there").children += 1;
+        self.dentries
+            .get_mut(&parent)
+            .expect("it is there")
+            .children += 1;
         let forever = entry.entry_ttl == FOREVER;
         self.dentries.insert(
             dentry,
@@ -206,7 +229,10 @@ impl Kernel {
         let known = self.by_name.get(&(parent, name.to_vec())).copied();
         match known {
             Some(dentry) if self.node(dentry) == entry.node.node => {
-                let node = self.nodes.get_mut(&entry.node.node).expect("a dentry keeps it");
+                let node = self
+                    .nodes
+                    .get_mut(&entry.node.node)
+                    .expect("a dentry keeps it");
                 node.lookups += 1;
             }
             known => {
@@ -222,8 +248,14 @@ impl Kernel {
     fn move_to(&mut self, dentry: Did, parent: Did, name: &[u8]) {
         self.unhash(dentry);
         let old = self.dentries[&dentry].parent.expect("the root stays");
-        self.dentries.get_mut(&old).expect("a child keeps it").children -= 1;
-        self.dentries.get_mut(&parent).expect("it is there").children += 1;
+        self.dentries
+            .get_mut(&old)
+            .expect("a child keeps it")
+            .children -= 1;
+        self.dentries
+            .get_mut(&parent)
+            .expect("it is there")
+            .children += 1;
         let d = self.dentries.get_mut(&dentry).expect("it is there");
         (d.parent, d.name, d.hashed) = (Some(parent), name.to_vec(), true);
         self.negative.remove(&(parent, name.to_vec()));
@@ -243,7 +275,9 @@ impl Kernel {
         {
             return Ok(Some(dentry));
         }
-        let answer = vfs.lookup(&CRED, self.node(dir), name).map_err(|errno| errno.0)?;
+        let answer = vfs
+            .lookup(&CRED, self.node(dir), name)
+            .map_err(|errno| errno.0)?;
         match (answer, cached) {
             (Lookup::Found(entry), Some(dentry)) if entry.node.node == self.node(dentry) => {
                 if Reserved::of(entry.node.node.file()).is_none() {
@@ -315,7 +349,10 @@ impl Kernel {
     }
 
     pub fn close(&mut self, vfs: &Vfs, dentry: Did) {
-        let d = self.dentries.get_mut(&dentry).expect("an open file keeps it");
+        let d = self
+            .dentries
+            .get_mut(&dentry)
+            .expect("an open file keeps it");
         d.users -= 1;
         let unused = d.users == 0 && d.children == 0 && !d.hashed;
         if unused {

@@ -4,9 +4,9 @@
 //! publishes, remounts after an unmount and after a kill, checkpoints and reclaims. Everything that
 //! a user can see is compared on the way: see `compare`.
 //!
-//! `MODEL_CASES` (how many), `MODEL_STEPS` (the longest) and `MODEL_SEED` make a longer run or repeat
-//! one; `MODEL_EVERY=1` compares everything after each step. A failure prints the seed and the
-//! shortest sequence that shows it.
+//! `MODEL_CASES` (how many), `MODEL_STEPS` (the longest) and `MODEL_SEED` make a longer run or
+//! repeat one; `MODEL_EVERY=1` compares everything after each step. A failure prints the seed and
+//! the shortest sequence that shows it.
 
 mod branches;
 mod compare;
@@ -23,7 +23,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 
 fn number(name: &str, otherwise: u64) -> u64 {
     match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
         Err(_) => otherwise,
     }
 }
@@ -31,7 +33,10 @@ fn number(name: &str, otherwise: u64) -> u64 {
 #[test]
 fn shows_what_a_plain_model_shows() {
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let seed = number("MODEL_SEED", time.expect("it is after 1970").as_micros() as u64);
+    let seed = number(
+        "MODEL_SEED",
+        time.expect("it is after 1970").as_micros() as u64,
+    );
     let cases = number("MODEL_CASES", 60) as u32;
     let steps = number("MODEL_STEPS", 60) as usize;
     let every = number("MODEL_EVERY", 0) == 1;

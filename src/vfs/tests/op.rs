@@ -1,7 +1,7 @@
 //! The operations of a case and how they are drawn.
 //!
-//! A file, a directory or a branch is drawn as a [`Sel`], a place in whatever list there is when the
-//! operation runs, so that a sequence stays meaningful when others are taken out of it.
+//! A file, a directory or a branch is drawn as a [`Sel`], a place in whatever list there is when
+//! the operation runs, so that a sequence stays meaningful when others are taken out of it.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ pub struct Sel(pub u16);
 
 impl Sel {
     pub fn of<T: Clone>(self, list: &[T]) -> Option<T> {
-        list.get(usize::from(self.0) * list.len() >> 16).cloned()
+        list.get((usize::from(self.0) * list.len()) >> 16).cloned()
     }
 }
 
@@ -22,8 +22,17 @@ impl Sel {
 pub struct Word(pub u8);
 
 /// Few enough that they meet often.
-pub const NAMES: [&[u8]; 9] =
-    [b"a", b"b", b"c", b"d", b"x y", b"caf\xc3\xa9", b"\xff\xfe", b"new\nline", b"@scope"];
+pub const NAMES: [&[u8]; 9] = [
+    b"a",
+    b"b",
+    b"c",
+    b"d",
+    b"x y",
+    b"caf\xc3\xa9",
+    b"\xff\xfe",
+    b"new\nline",
+    b"@scope",
+];
 
 impl Word {
     pub fn name(self) -> &'static [u8] {
@@ -48,46 +57,187 @@ pub enum Range {
 /// One step of a case.
 #[derive(Clone, Copy, Debug)]
 pub enum Op {
-    Create { b: Sel, dir: Sel, name: Word, mode: u16 },
-    Mkdir { b: Sel, dir: Sel, name: Word, mode: u16 },
-    Symlink { b: Sel, dir: Sel, name: Word, target: Word },
-    Fifo { b: Sel, dir: Sel, name: Word },
-    Write { b: Sel, file: Sel, at: u32, len: u32, fill: u8 },
-    Append { b: Sel, file: Sel, len: u32, fill: u8 },
-    Truncate { b: Sel, file: Sel, size: u32 },
-    Unlink { b: Sel, file: Sel },
-    Rmdir { b: Sel, dir: Sel },
-    RemoveTree { b: Sel, dir: Sel },
-    Rename { b: Sel, file: Sel, dir: Sel, name: Word, onto: Onto },
-    RenameOnto { b: Sel, file: Sel, other: Sel, onto: Onto },
-    Link { b: Sel, file: Sel, dir: Sel, name: Word },
-    Chmod { b: Sel, file: Sel, mode: u16 },
-    Chown { b: Sel, file: Sel, uid: u8, gid: u8 },
-    Utimes { b: Sel, file: Sel, sec: i32 },
-    SetXattr { b: Sel, file: Sel, name: Word, len: u16, flags: u8 },
-    RemoveXattr { b: Sel, file: Sel, name: Word },
-    Allocate { b: Sel, file: Sel, at: u32, len: u32, what: Range },
-    Copy { b: Sel, from: Sel, to_b: Sel, to: Sel, at: u32, to_at: u32, len: u32 },
-    Open { b: Sel, file: Sel },
-    Close { handle: Sel },
-    WriteOpen { handle: Sel, at: u32, len: u32, fill: u8 },
-    TruncateOpen { handle: Sel, size: u32 },
-    CreateOpen { handle: Sel, name: Word },
+    Create {
+        b: Sel,
+        dir: Sel,
+        name: Word,
+        mode: u16,
+    },
+    Mkdir {
+        b: Sel,
+        dir: Sel,
+        name: Word,
+        mode: u16,
+    },
+    Symlink {
+        b: Sel,
+        dir: Sel,
+        name: Word,
+        target: Word,
+    },
+    Fifo {
+        b: Sel,
+        dir: Sel,
+        name: Word,
+    },
+    Write {
+        b: Sel,
+        file: Sel,
+        at: u32,
+        len: u32,
+        fill: u8,
+    },
+    Append {
+        b: Sel,
+        file: Sel,
+        len: u32,
+        fill: u8,
+    },
+    Truncate {
+        b: Sel,
+        file: Sel,
+        size: u32,
+    },
+    Unlink {
+        b: Sel,
+        file: Sel,
+    },
+    Rmdir {
+        b: Sel,
+        dir: Sel,
+    },
+    RemoveTree {
+        b: Sel,
+        dir: Sel,
+    },
+    Rename {
+        b: Sel,
+        file: Sel,
+        dir: Sel,
+        name: Word,
+        onto: Onto,
+    },
+    RenameOnto {
+        b: Sel,
+        file: Sel,
+        other: Sel,
+        onto: Onto,
+    },
+    Link {
+        b: Sel,
+        file: Sel,
+        dir: Sel,
+        name: Word,
+    },
+    Chmod {
+        b: Sel,
+        file: Sel,
+        mode: u16,
+    },
+    Chown {
+        b: Sel,
+        file: Sel,
+        uid: u8,
+        gid: u8,
+    },
+    Utimes {
+        b: Sel,
+        file: Sel,
+        sec: i32,
+    },
+    SetXattr {
+        b: Sel,
+        file: Sel,
+        name: Word,
+        len: u16,
+        flags: u8,
+    },
+    RemoveXattr {
+        b: Sel,
+        file: Sel,
+        name: Word,
+    },
+    Allocate {
+        b: Sel,
+        file: Sel,
+        at: u32,
+        len: u32,
+        what: Range,
+    },
+    Copy {
+        b: Sel,
+        from: Sel,
+        to_b: Sel,
+        to: Sel,
+        at: u32,
+        to_at: u32,
+        len: u32,
+    },
+    Open {
+        b: Sel,
+        file: Sel,
+    },
+    Close {
+        handle: Sel,
+    },
+    WriteOpen {
+        handle: Sel,
+        at: u32,
+        len: u32,
+        fill: u8,
+    },
+    TruncateOpen {
+        handle: Sel,
+        size: u32,
+    },
+    CreateOpen {
+        handle: Sel,
+        name: Word,
+    },
     ReadOpen,
-    Fork { b: Sel, name: Word },
-    Commit { b: Sel },
-    Abort { b: Sel, by_rmdir: bool },
-    RenameBranch { b: Sel, name: Word },
-    Restore { b: Sel, entry: Sel, name: Word },
-    Expire { b: Sel, entry: Sel },
-    Policy { b: Sel, merges: bool },
+    Fork {
+        b: Sel,
+        name: Word,
+    },
+    Commit {
+        b: Sel,
+    },
+    Abort {
+        b: Sel,
+        by_rmdir: bool,
+    },
+    RenameBranch {
+        b: Sel,
+        name: Word,
+    },
+    Restore {
+        b: Sel,
+        entry: Sel,
+        name: Word,
+    },
+    Expire {
+        b: Sel,
+        entry: Sel,
+    },
+    Policy {
+        b: Sel,
+        merges: bool,
+    },
     Publish,
-    Remount { clean: bool, sync: bool },
+    Remount {
+        clean: bool,
+        sync: bool,
+    },
     Checkpoint,
     Reclaim,
     Fsync,
-    Forget { keep: u8 },
-    Compare { chunk: u8, plus: bool },
+    Forget {
+        keep: u8,
+    },
+    Compare {
+        chunk: u8,
+        plus: bool,
+    },
 }
 
 fn sel() -> impl Strategy<Value = Sel> + Clone {

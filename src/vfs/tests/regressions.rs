@@ -14,14 +14,32 @@ fn check(ops: &[super::op::Op]) {
 
 #[test]
 fn names_kept_for_old_versions_are_no_links() {
-    check(&[RemoveTree { b: Sel(0), dir: Sel(0) }, Fork { b: Sel(0), name: Word(0) }, Publish]);
+    check(&[
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(0),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        Publish,
+    ]);
 }
 
 #[test]
 fn a_link_made_beside_removed_ones_counts_once() {
     check(&[
-        RemoveTree { b: Sel(0), dir: Sel(10923) },
-        Link { b: Sel(0), file: Sel(24584), dir: Sel(0), name: Word(0) },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(10923),
+        },
+        Link {
+            b: Sel(0),
+            file: Sel(24584),
+            dir: Sel(0),
+            name: Word(0),
+        },
         Publish,
     ]);
 }
@@ -29,13 +47,38 @@ fn a_link_made_beside_removed_ones_counts_once() {
 #[test]
 fn a_directory_that_the_parent_filled_is_not_removed_by_a_commit() {
     check(&[
-        Create { b: Sel(0), dir: Sel(37450), name: Word(0), mode: 0 },
-        Rename { b: Sel(0), file: Sel(0), dir: Sel(18725), name: Word(2), onto: Onto::Replace },
-        Fork { b: Sel(0), name: Word(1) },
+        Create {
+            b: Sel(0),
+            dir: Sel(37450),
+            name: Word(0),
+            mode: 0,
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(0),
+            dir: Sel(18725),
+            name: Word(2),
+            onto: Onto::Replace,
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(1),
+        },
         Publish,
-        Rmdir { b: Sel(32768), dir: Sel(10982) },
-        Link { b: Sel(0), file: Sel(39179), dir: Sel(23055), name: Word(2) },
-        Fork { b: Sel(18849), name: Word(8) },
+        Rmdir {
+            b: Sel(32768),
+            dir: Sel(10982),
+        },
+        Link {
+            b: Sel(0),
+            file: Sel(39179),
+            dir: Sel(23055),
+            name: Word(2),
+        },
+        Fork {
+            b: Sel(18849),
+            name: Word(8),
+        },
         Commit { b: Sel(30221) },
     ]);
 }
@@ -43,9 +86,20 @@ fn a_directory_that_the_parent_filled_is_not_removed_by_a_commit() {
 #[test]
 fn a_diff_lists_every_name_that_a_file_lost() {
     check(&[
-        Rmdir { b: Sel(0), dir: Sel(0) },
-        Fork { b: Sel(0), name: Word(0) },
-        RenameOnto { b: Sel(32768), file: Sel(23832), other: Sel(35747), onto: Onto::Replace },
+        Rmdir {
+            b: Sel(0),
+            dir: Sel(0),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        RenameOnto {
+            b: Sel(32768),
+            file: Sel(23832),
+            other: Sel(35747),
+            onto: Onto::Replace,
+        },
         Rename {
             b: Sel(33570),
             file: Sel(38048),
@@ -59,21 +113,59 @@ fn a_diff_lists_every_name_that_a_file_lost() {
 #[test]
 fn a_file_is_found_by_the_name_that_it_still_has() {
     check(&[
-        Unlink { b: Sel(0), file: Sel(10083) },
-        Fork { b: Sel(0), name: Word(0) },
+        Unlink {
+            b: Sel(0),
+            file: Sel(10083),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
         Publish,
-        Symlink { b: Sel(32768), dir: Sel(0), name: Word(4), target: Word(0) },
-        SetXattr { b: Sel(32768), file: Sel(5461), name: Word(0), len: 0, flags: 0 },
+        Symlink {
+            b: Sel(32768),
+            dir: Sel(0),
+            name: Word(4),
+            target: Word(0),
+        },
+        SetXattr {
+            b: Sel(32768),
+            file: Sel(5461),
+            name: Word(0),
+            len: 0,
+            flags: 0,
+        },
     ]);
 }
 
 #[test]
 fn a_directory_that_the_parent_moved_stays_moved_when_a_branch_that_filled_it_commits() {
     check(&[
-        Rename { b: Sel(0), file: Sel(0), dir: Sel(0), name: Word(0), onto: Onto::Exchange },
-        Rename { b: Sel(0), file: Sel(44684), dir: Sel(0), name: Word(7), onto: Onto::Replace },
-        Fork { b: Sel(3103), name: Word(8) },
-        Rename { b: Sel(0), file: Sel(42083), dir: Sel(39265), name: Word(7), onto: Onto::Replace },
+        Rename {
+            b: Sel(0),
+            file: Sel(0),
+            dir: Sel(0),
+            name: Word(0),
+            onto: Onto::Exchange,
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(44684),
+            dir: Sel(0),
+            name: Word(7),
+            onto: Onto::Replace,
+        },
+        Fork {
+            b: Sel(3103),
+            name: Word(8),
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(42083),
+            dir: Sel(39265),
+            name: Word(7),
+            onto: Onto::Replace,
+        },
         Rename {
             b: Sel(62860),
             file: Sel(24263),
@@ -88,22 +180,51 @@ fn a_directory_that_the_parent_moved_stays_moved_when_a_branch_that_filled_it_co
 #[test]
 fn an_unmount_leaves_no_link_that_no_branch_needs() {
     check(&[
-        RemoveTree { b: Sel(0), dir: Sel(0) },
-        Fork { b: Sel(0), name: Word(0) },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(0),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
         Publish,
         Commit { b: Sel(32768) },
-        Remount { clean: true, sync: false },
+        Remount {
+            clean: true,
+            sync: false,
+        },
     ]);
 }
 
 #[test]
 fn attributes_set_in_a_directory_that_the_parent_removed_are_not_lost_silently() {
     check(&[
-        Symlink { b: Sel(0), dir: Sel(0), name: Word(0), target: Word(0) },
-        RemoveTree { b: Sel(0), dir: Sel(0) },
-        Fork { b: Sel(0), name: Word(0) },
-        SetXattr { b: Sel(32768), file: Sel(58983), name: Word(0), len: 0, flags: 0 },
-        RemoveTree { b: Sel(0), dir: Sel(39322) },
+        Symlink {
+            b: Sel(0),
+            dir: Sel(0),
+            name: Word(0),
+            target: Word(0),
+        },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(0),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        SetXattr {
+            b: Sel(32768),
+            file: Sel(58983),
+            name: Word(0),
+            len: 0,
+            flags: 0,
+        },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(39322),
+        },
         Commit { b: Sel(32768) },
     ]);
 }
@@ -111,11 +232,30 @@ fn attributes_set_in_a_directory_that_the_parent_removed_are_not_lost_silently()
 #[test]
 fn an_unmount_leaves_nothing_of_files_that_were_open() {
     check(&[
-        Create { b: Sel(13), dir: Sel(31367), name: Word(4), mode: 2405 },
-        Open { b: Sel(19058), file: Sel(24956) },
-        Fork { b: Sel(10277), name: Word(8) },
-        Append { b: Sel(53604), file: Sel(15273), len: 63942, fill: 123 },
+        Create {
+            b: Sel(13),
+            dir: Sel(31367),
+            name: Word(4),
+            mode: 2405,
+        },
+        Open {
+            b: Sel(19058),
+            file: Sel(24956),
+        },
+        Fork {
+            b: Sel(10277),
+            name: Word(8),
+        },
+        Append {
+            b: Sel(53604),
+            file: Sel(15273),
+            len: 63942,
+            fill: 123,
+        },
         Commit { b: Sel(64673) },
-        RemoveTree { b: Sel(0), dir: Sel(35664) },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(35664),
+        },
     ]);
 }

@@ -11,7 +11,10 @@ use crate::ctlfs::Reserved;
 use crate::tree::Kind;
 use crate::vfs::ops::{Errno, OpResult, Ops, Outcome, SetAttr};
 
-const WHOLE: Listing = Listing { chunk: 7, plus: false };
+const WHOLE: Listing = Listing {
+    chunk: 7,
+    plus: false,
+};
 
 /// Runs all of `ops` in a fresh world. The error says which operation showed something wrong.
 pub fn run(ops: &[Op], sync: bool, every: bool) -> Checked {
@@ -26,7 +29,9 @@ pub fn run(ops: &[Op], sync: bool, every: bool) -> Checked {
             return Err(format!("step {at}, {op:?}: {error}\n  {log}"));
         }
     }
-    let last = world.compare_all(WHOLE).map_err(|e| format!("at the end: {e}"));
+    let last = world
+        .compare_all(WHOLE)
+        .map_err(|e| format!("at the end: {e}"));
     let last = last.and_then(|()| world.step(Op::Remount { clean: true, sync }));
     last.map_err(|error| format!("{error}\n  {}", world.log.join("\n  ")))
 }
@@ -50,8 +55,14 @@ impl World {
         match op {
             Op::Open { b, file } => self.open_any(b, file)?,
             Op::Close { handle } => {
-                let Some(dentry) = handle.of(&self.handles) else { return Ok(true) };
-                let at = self.handles.iter().position(|d| *d == dentry).expect("it is there");
+                let Some(dentry) = handle.of(&self.handles) else {
+                    return Ok(true);
+                };
+                let at = self
+                    .handles
+                    .iter()
+                    .position(|d| *d == dentry)
+                    .expect("it is there");
                 self.handles.remove(at);
                 let (vfs, node) = (self.vfs(), self.kernel.node(dentry));
                 self.kernel.close(&vfs, dentry);
@@ -59,7 +70,12 @@ impl World {
                     self.open.remove(&node);
                 }
             }
-            Op::WriteOpen { handle, at, len, fill } => {
+            Op::WriteOpen {
+                handle,
+                at,
+                len,
+                fill,
+            } => {
                 let bytes = pattern(len, fill);
                 self.on_open(
                     handle,
@@ -71,7 +87,10 @@ impl World {
                 )?;
             }
             Op::TruncateOpen { handle, size } => {
-                let set = SetAttr { size: Some(size.into()), ..SetAttr::default() };
+                let set = SetAttr {
+                    size: Some(size.into()),
+                    ..SetAttr::default()
+                };
                 self.on_open(
                     handle,
                     |vfs, node| vfs.setattr(&CRED, node, &set).map(|_| ()),
@@ -90,11 +109,18 @@ impl World {
         let tree = &self.model.get(b).tree;
         let mut names = tree.names();
         names.retain(|n| matches!(tree.get(n.file).kind, Kind::File | Kind::Dir));
-        let Some(named) = file.of(&names) else { return Ok(()) };
+        let Some(named) = file.of(&names) else {
+            return Ok(());
+        };
         let dentry = self.find(b, named.dir, &named.name)?;
         self.kernel.open(dentry);
         self.handles.push(dentry);
-        let opened = Opened { branch: b, file: Some(named.file), orphan: None, dead: false };
+        let opened = Opened {
+            branch: b,
+            file: Some(named.file),
+            orphan: None,
+            dead: false,
+        };
         let node = self.kernel.node(dentry);
         let known = self.open.entry(node).or_insert(opened);
         match known.file == Some(named.file) && known.branch == b {
@@ -110,12 +136,16 @@ impl World {
         act: impl FnOnce(&crate::vfs::Vfs, crate::tree::NodeId) -> OpResult<()>,
         model: impl FnOnce(&mut File) -> Result<(), i32>,
     ) -> Checked {
-        let Some(dentry) = handle.of(&self.handles) else { return Ok(()) };
+        let Some(dentry) = handle.of(&self.handles) else {
+            return Ok(());
+        };
         let node = self.kernel.node(dentry);
         let opened = self.open[&node].clone();
         let mut file = match (&opened.orphan, opened.file) {
             (Some(orphan), _) => orphan.clone(),
-            (None, Some(file)) if !opened.dead => self.model.get(opened.branch).tree.get(file).clone(),
+            (None, Some(file)) if !opened.dead => {
+                self.model.get(opened.branch).tree.get(file).clone()
+            }
             _ => File::new(Kind::File, 0),
         };
         if file.kind != Kind::File {
@@ -140,7 +170,9 @@ impl World {
 
     /// A file made in a directory that is somebody's current one.
     fn create_open(&mut self, handle: Sel, name: Word) -> Checked {
-        let Some(dentry) = handle.of(&self.handles) else { return Ok(()) };
+        let Some(dentry) = handle.of(&self.handles) else {
+            return Ok(());
+        };
         let node = self.kernel.node(dentry);
         let opened = self.open[&node].clone();
         let is_dir = match (&opened.orphan, opened.file) {
@@ -175,9 +207,13 @@ impl World {
         let root = self.dir(b, super::tree::ROOT)?;
         let vfs = self.vfs();
         let found = self.kernel.lookup(&vfs, root, file.name().as_bytes());
-        let Ok(Some(dentry)) = found else { return Err(format!("{}: {found:?}", file.name())) };
+        let Ok(Some(dentry)) = found else {
+            return Err(format!("{}: {found:?}", file.name()));
+        };
         let node = self.kernel.node(dentry);
-        let done = vfs.write(&CRED, node, 0, text, false, false).and_then(Outcome::wait);
+        let done = vfs
+            .write(&CRED, node, 0, text, false, false)
+            .and_then(Outcome::wait);
         self.kernel.listen(&vfs);
         Ok(done)
     }
@@ -192,7 +228,11 @@ impl World {
             Op::Expire { b, entry } => self.expire(b, entry)?,
             Op::Policy { b, merges } => {
                 let b = self.branch(b);
-                let text = if merges { "policy merge" } else { "policy first-winner" };
+                let text = if merges {
+                    "policy merge"
+                } else {
+                    "policy first-winner"
+                };
                 let done = self.write_reserved(b, Reserved::Ctl, text.as_bytes())?;
                 agree(&done, &Ok(()))?;
                 self.model.get_mut(b).merges = merges;
@@ -209,7 +249,9 @@ impl World {
             path.push(b".trash".to_vec());
         }
         let vfs = self.vfs();
-        self.kernel.walk(&vfs, &path).map_err(|e| format!("{}: {e}", show(&path)))
+        self.kernel
+            .walk(&vfs, &path)
+            .map_err(|e| format!("{}: {e}", show(&path)))
     }
 
     fn fork(&mut self, b: Sel, name: Word) -> Checked {
@@ -220,7 +262,9 @@ impl World {
         let dir = self.branches_dir(b, false)?;
         let vfs = self.vfs();
         let node = self.kernel.node(dir);
-        let got = vfs.mkdir(&CRED, node, name.branch(), 0o755, 0).and_then(Outcome::wait);
+        let got = vfs
+            .mkdir(&CRED, node, name.branch(), 0o755, 0)
+            .and_then(Outcome::wait);
         let expected = self.model.fork(b, name.branch());
         if agree(&got, &expected)?
             && let Ok(entry) = got
@@ -239,15 +283,26 @@ impl World {
 
     fn commit(&mut self, b: Sel) -> Checked {
         let b = self.branch(b);
-        let Some(parent) = self.model.get(b).parent else { return Ok(()) };
+        let Some(parent) = self.model.get(b).parent else {
+            return Ok(());
+        };
         self.note("commit", b, (super::tree::ROOT, b""));
-        let (fork, child) = (self.model.get(b).fork.clone(), self.model.get(b).tree.clone());
+        let (fork, child) = (
+            self.model.get(b).fork.clone(),
+            self.model.get(b).tree.clone(),
+        );
         let before = self.model.get(parent).tree.clone();
-        let merge = Merge { fork: &fork, child: &child, parent: &before };
+        let merge = Merge {
+            fork: &fork,
+            child: &child,
+            parent: &before,
+        };
         let (merged, verdict) = merge.run();
         let refusal = self.model.refusal(b);
         let got = self.write_reserved(b, Reserved::Commit, b"1")?;
-        self.log.push(format!("answers {got:?}, the model {refusal:?} {verdict:?}"));
+        self.log.push(format!(
+            "answers {got:?}, the model {refusal:?} {verdict:?}"
+        ));
         match (refusal, verdict, &got) {
             (Some(errno), _, _) => {
                 agree(&got, &Err::<(), _>(errno))?;
@@ -262,7 +317,11 @@ impl World {
                     self.compare_base(false)?;
                 }
             }
-            _ => return Err(format!("commit answers {got:?}, the model says {verdict:?}")),
+            _ => {
+                return Err(format!(
+                    "commit answers {got:?}, the model says {verdict:?}"
+                ));
+            }
         }
         Ok(())
     }
@@ -271,9 +330,16 @@ impl World {
     fn replaced(&mut self, parent: Bid, before: &Tree) -> Checked {
         let after = self.model.get(parent).tree.clone();
         let names = after.names();
-        let open: Vec<_> = self.open.iter().map(|(node, open)| (*node, open.clone())).collect();
+        let open: Vec<_> = self
+            .open
+            .iter()
+            .map(|(node, open)| (*node, open.clone()))
+            .collect();
         for (node, opened) in open {
-            let Some(file) = opened.file.filter(|_| opened.branch == parent && !opened.dead) else {
+            let Some(file) = opened
+                .file
+                .filter(|_| opened.branch == parent && !opened.dead)
+            else {
                 continue;
             };
             let named = names.iter().find(|named| named.file == file);
@@ -300,7 +366,9 @@ impl World {
 
     fn abort(&mut self, b: Sel, by_rmdir: bool) -> Checked {
         let b = self.branch(b);
-        let Some(parent) = self.model.get(b).parent else { return Ok(()) };
+        let Some(parent) = self.model.get(b).parent else {
+            return Ok(());
+        };
         let expected = match self.model.children(b, false).is_empty() {
             true => Ok(()),
             false => Err(libc::ENOTEMPTY),
@@ -314,7 +382,9 @@ impl World {
             true => {
                 let dir = self.branches_dir(parent, false)?;
                 let vfs = self.vfs();
-                self.kernel.lookup(&vfs, dir, &name).map_err(|e| format!("lookup: {e}"))?;
+                self.kernel
+                    .lookup(&vfs, dir, &name)
+                    .map_err(|e| format!("lookup: {e}"))?;
                 let node = self.kernel.node(dir);
                 let got = vfs.rmdir(&CRED, node, &name).and_then(Outcome::wait);
                 let done = agree(&got, &expected)?;
@@ -333,7 +403,9 @@ impl World {
 
     fn rename_branch(&mut self, b: Sel, name: Word) -> Checked {
         let b = self.branch(b);
-        let Some(parent) = self.model.get(b).parent else { return Ok(()) };
+        let Some(parent) = self.model.get(b).parent else {
+            return Ok(());
+        };
         let (old, new) = (self.model.get(b).name.clone(), name.branch());
         if old == new {
             return Ok(());
@@ -341,10 +413,14 @@ impl World {
         let dir = self.branches_dir(parent, false)?;
         let vfs = self.vfs();
         for name in [&old[..], new] {
-            self.kernel.lookup(&vfs, dir, name).map_err(|e| format!("lookup: {e}"))?;
+            self.kernel
+                .lookup(&vfs, dir, name)
+                .map_err(|e| format!("lookup: {e}"))?;
         }
         let node = self.kernel.node(dir);
-        let got = vfs.rename(&CRED, node, &old, node, new, 0).and_then(Outcome::wait);
+        let got = vfs
+            .rename(&CRED, node, &old, node, new, 0)
+            .and_then(Outcome::wait);
         let expected = match self.model.child(parent, new, false) {
             Some(_) => Err(libc::EEXIST),
             None => Ok(()),
@@ -358,13 +434,22 @@ impl World {
 
     fn restore(&mut self, b: Sel, entry: Sel, name: Word) -> Checked {
         let parent = self.branch(b);
-        let Some(b) = entry.of(&self.model.children(parent, true)) else { return Ok(()) };
+        let Some(b) = entry.of(&self.model.children(parent, true)) else {
+            return Ok(());
+        };
         let (old, new) = (self.model.get(b).name.clone(), name.branch());
-        let (trash, dir) = (self.branches_dir(parent, true)?, self.branches_dir(parent, false)?);
+        let (trash, dir) = (
+            self.branches_dir(parent, true)?,
+            self.branches_dir(parent, false)?,
+        );
         let vfs = self.vfs();
         let (from, to) = (self.kernel.node(trash), self.kernel.node(dir));
-        self.kernel.lookup(&vfs, trash, &old).map_err(|e| format!("lookup: {e}"))?;
-        let got = vfs.rename(&CRED, from, &old, to, new, 0).and_then(Outcome::wait);
+        self.kernel
+            .lookup(&vfs, trash, &old)
+            .map_err(|e| format!("lookup: {e}"))?;
+        let got = vfs
+            .rename(&CRED, from, &old, to, new, 0)
+            .and_then(Outcome::wait);
         let expected = match self.model.child(parent, new, false) {
             Some(_) => Err(libc::EEXIST),
             None => Ok(()),
@@ -381,12 +466,18 @@ impl World {
 
     fn expire(&mut self, b: Sel, entry: Sel) -> Checked {
         let parent = self.branch(b);
-        let Some(b) = entry.of(&self.model.children(parent, true)) else { return Ok(()) };
+        let Some(b) = entry.of(&self.model.children(parent, true)) else {
+            return Ok(());
+        };
         let name = self.model.get(b).name.clone();
         let dir = self.branches_dir(parent, true)?;
         let vfs = self.vfs();
-        self.kernel.lookup(&vfs, dir, &name).map_err(|e| format!("lookup: {e}"))?;
-        let got = vfs.rmdir(&CRED, self.kernel.node(dir), &name).and_then(Outcome::wait);
+        self.kernel
+            .lookup(&vfs, dir, &name)
+            .map_err(|e| format!("lookup: {e}"))?;
+        let got = vfs
+            .rmdir(&CRED, self.kernel.node(dir), &name)
+            .and_then(Outcome::wait);
         agree(&got, &Ok(()))?;
         self.kernel.removed(&vfs, dir, &name);
         self.model.expire(b);
@@ -405,7 +496,8 @@ impl World {
             Op::Remount { clean, sync } => {
                 if clean {
                     vfs.unmounted();
-                    self.compare_base(true).map_err(|e| format!("after unmounting: {e}"))?;
+                    self.compare_base(true)
+                        .map_err(|e| format!("after unmounting: {e}"))?;
                 }
                 drop(vfs);
                 self.kill();
@@ -413,19 +505,27 @@ impl World {
                 self.mount();
                 self.compare_all(WHOLE)
             }
-            Op::Checkpoint => vfs.workspace().checkpoint().map_err(|e| format!("checkpoint: {e}")),
+            Op::Checkpoint => vfs
+                .workspace()
+                .checkpoint()
+                .map_err(|e| format!("checkpoint: {e}")),
             Op::Reclaim => {
                 vfs.collect().map_err(|e| format!("gc: {e}"))?;
                 self.compare_all(WHOLE)
             }
-            Op::Fsync => vfs.workspace().barrier().map_err(|e| format!("barrier: {e}")),
+            Op::Fsync => vfs
+                .workspace()
+                .barrier()
+                .map_err(|e| format!("barrier: {e}")),
             Op::Forget { keep } => {
-                self.kernel.shrink(&vfs, &mut |_, dentry| dentry % 8 >= usize::from(keep % 4));
+                self.kernel
+                    .shrink(&vfs, &mut |_, dentry| dentry % 8 >= usize::from(keep % 4));
                 Ok(())
             }
-            Op::Compare { chunk, plus } => {
-                self.compare_all(Listing { chunk: chunk.into(), plus })
-            }
+            Op::Compare { chunk, plus } => self.compare_all(Listing {
+                chunk: chunk.into(),
+                plus,
+            }),
             other => panic!("not an operation on the mount: {other:?}"),
         }
     }

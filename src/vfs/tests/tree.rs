@@ -1,4 +1,5 @@
-//! One branch's tree as a user sees it, in plain maps, and what POSIX says each operation does to it.
+//! One branch's tree as a user sees it, in plain maps, and what POSIX says each operation does to
+//! it.
 //!
 //! Knows nothing of views, of the base or of nodes. A file's [`Fid`] is the model's own number for
 //! it, the same in every branch. Errors are errno values.
@@ -48,7 +49,16 @@ impl File {
             _ => Body::Special,
         };
         let xattrs = BTreeMap::new();
-        File { kind, mode, uid: 0, gid: 0, body, xattrs, mtime: None, touched: 0 }
+        File {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            body,
+            xattrs,
+            mtime: None,
+            touched: 0,
+        }
     }
 
     pub fn data(&self) -> &[u8] {
@@ -80,7 +90,9 @@ impl File {
     pub fn same_but_for_times(&self, other: &File) -> bool {
         let own = |f: &File| (f.kind, f.mode, f.uid, f.gid);
         let is_dir = self.kind == Kind::Dir;
-        own(self) == own(other) && self.xattrs == other.xattrs && (is_dir || self.body == other.body)
+        own(self) == own(other)
+            && self.xattrs == other.xattrs
+            && (is_dir || self.body == other.body)
     }
 
     pub fn drop_set_id(&mut self) {
@@ -148,7 +160,11 @@ impl Tree {
         let mut dirs = vec![ROOT];
         while let Some(dir) = dirs.pop() {
             for (name, file) in self.entries(dir) {
-                names.push(Named { dir, name: name.clone(), file: *file });
+                names.push(Named {
+                    dir,
+                    name: name.clone(),
+                    file: *file,
+                });
                 if self.get(*file).kind == Kind::Dir {
                     dirs.push(*file);
                 }
@@ -173,7 +189,9 @@ impl Tree {
     /// Every directory, the root first.
     pub fn dirs(&self) -> Vec<Fid> {
         let named = self.names().into_iter().map(|named| named.file);
-        std::iter::once(ROOT).chain(named.filter(|f| self.get(*f).kind == Kind::Dir)).collect()
+        std::iter::once(ROOT)
+            .chain(named.filter(|f| self.get(*f).kind == Kind::Dir))
+            .collect()
     }
 
     /// st_nlink of every file that has a name.
@@ -201,7 +219,9 @@ impl Tree {
             return true;
         }
         let children = self.entries(above).values();
-        children.copied().any(|f| self.get(f).kind == Kind::Dir && self.is_below(dir, f))
+        children
+            .copied()
+            .any(|f| self.get(f).kind == Kind::Dir && self.is_below(dir, f))
     }
 
     pub fn create(&mut self, fid: Fid, dir: Fid, name: &[u8], mut file: File) -> Posix<()> {

@@ -48,13 +48,17 @@ pub struct World {
 }
 
 fn open_dir(path: &Path) -> std::os::fd::OwnedFd {
-    std::fs::File::open(path).expect("the directory was just made").into()
+    std::fs::File::open(path)
+        .expect("the directory was just made")
+        .into()
 }
 
 impl World {
     /// A fresh base with the tree of [`populate`], mounted.
     pub fn new(sync: bool) -> World {
-        let dir = tempfile::Builder::new().prefix("model").tempdir_in("/var/tmp");
+        let dir = tempfile::Builder::new()
+            .prefix("model")
+            .tempdir_in("/var/tmp");
         let dir = dir.expect("/var/tmp takes a directory");
         populate(&dir.path().join("base"));
         std::fs::create_dir(dir.path().join("base/.branchfs")).expect("the base is new");
@@ -105,7 +109,11 @@ impl World {
         };
         let options = WorkspaceOptions {
             policy: Policy::FirstWinner,
-            publish: if self.sync { PublishMode::Sync } else { PublishMode::Manual },
+            publish: if self.sync {
+                PublishMode::Sync
+            } else {
+                PublishMode::Manual
+            },
             trash: Duration::from_secs(86400),
             read_only: false,
         };
@@ -172,7 +180,9 @@ impl World {
     /// The way from the mount's root to a branch's.
     pub fn root_path(&self, branch: Bid) -> Vec<Vec<u8>> {
         let at = self.model.get(branch);
-        let Some(parent) = at.parent else { return Vec::new() };
+        let Some(parent) = at.parent else {
+            return Vec::new();
+        };
         let mut path = self.root_path(parent);
         path.push(b"@branches".to_vec());
         if at.ended {
@@ -196,7 +206,9 @@ impl World {
         let tree = &self.model.get(branch).tree;
         path.extend(tree.path_of_dir(dir).expect("a directory has a name"));
         let vfs = self.vfs();
-        self.kernel.walk(&vfs, &path).map_err(|errno| format!("walk to {}: {errno}", show(&path)))
+        self.kernel
+            .walk(&vfs, &path)
+            .map_err(|errno| format!("walk to {}: {errno}", show(&path)))
     }
 
     /// The dentry of a name in a branch.
@@ -208,7 +220,13 @@ impl World {
             Ok(Some(dentry)) => Ok(dentry),
             other => {
                 let mut path = self.root_path(branch);
-                path.extend(self.model.get(branch).tree.path_of_dir(dir).unwrap_or_default());
+                path.extend(
+                    self.model
+                        .get(branch)
+                        .tree
+                        .path_of_dir(dir)
+                        .unwrap_or_default(),
+                );
                 path.push(name.to_vec());
                 Err(format!("lookup of {}: {other:?}", show(&path)))
             }
@@ -218,7 +236,9 @@ impl World {
 
 /// A path for messages.
 pub fn show(path: &[Vec<u8>]) -> String {
-    path.iter().map(|name| format!("/{}", name.escape_ascii())).collect()
+    path.iter()
+        .map(|name| format!("/{}", name.escape_ascii()))
+        .collect()
 }
 
 /// Makes a base: nested directories, hard links, symlinks, xattrs, a file of 200 KiB, an empty
@@ -246,8 +266,12 @@ fn populate(base: &Path) {
     for (seed, (path, len)) in files.into_iter().enumerate() {
         std::fs::write(at(path), pattern(len, seed)).expect("a new file");
     }
-    let links: [(&[u8], &[u8]); 4] =
-        [(b"d", b"x y"), (b"a/a", b"\xff\xfe/a"), (b"a/a", b"a/b/a"), (b"a/b/c", b"@scope/c")];
+    let links: [(&[u8], &[u8]); 4] = [
+        (b"d", b"x y"),
+        (b"a/a", b"\xff\xfe/a"),
+        (b"a/a", b"a/b/a"),
+        (b"a/b/c", b"@scope/c"),
+    ];
     for (from, to) in links {
         std::fs::hard_link(at(from), at(to)).expect("a new name");
     }
@@ -272,11 +296,18 @@ fn populate(base: &Path) {
     for path in [&b"d"[..], b"a/a", b"a", b"a/b/x y/a"] {
         let flags = rustix::fs::XattrFlags::empty();
         for name in ["user.a", "user.b"] {
-            rustix::fs::setxattr(at(path), name, b"of the base", flags).expect("xattrs on /var/tmp");
+            rustix::fs::setxattr(at(path), name, b"of the base", flags)
+                .expect("xattrs on /var/tmp");
         }
     }
-    let old = rustix::fs::Timespec { tv_sec: 981_173_106, tv_nsec: 789 };
-    let times = rustix::fs::Timestamps { last_access: old, last_modification: old };
+    let old = rustix::fs::Timespec {
+        tv_sec: 981_173_106,
+        tv_nsec: 789,
+    };
+    let times = rustix::fs::Timestamps {
+        last_access: old,
+        last_modification: old,
+    };
     for path in [&b"c"[..], b"a/b/c", b"a/b", b"b"] {
         let flags = rustix::fs::AtFlags::empty();
         rustix::fs::utimensat(rustix::fs::CWD, at(path), &times, flags).expect("times");

@@ -1,0 +1,170 @@
+//! Staging for a publish: the new objects that a plan puts into the base.
+
+use std::os::fd::BorrowedFd;
+
+use super::plan::Planner;
+use super::{BranchError, Workspace};
+use crate::base::{AttrSet, Slot, StagedIno};
+use crate::store::BlobId;
+use crate::tree::{Content, Extent, FileId, Inode, Source, Xattrs};
+
+/// Blobs of at least this size become the published file itself instead of being copied.
+const LINK_BYTES: u64 = 1 << 20;
+
+impl Planner<'_> {
+    /// The attributes of an inode, for an object that has those of its origin or none.
+    pub(super) fn attr_set(&self, inode: &Inode) -> Result<AttrSet, BranchError> {
+        let mut set = Vec::new();
+        let mut removed = Vec::new();
+        if let Xattrs::Own(own) = &inode.xattrs {
+            set.extend(
+                own.iter()
+                    .map(|(name, value)| (name.to_vec(), value.to_vec())),
+            );
+            if let Some(origin) = &inode.origin {
+                let had = self
+                    .workspace
+                    .base
+                    .list_xattrs(self.view.base_version, &origin.path)?;
+                removed.extend(had.into_iter().filter(|name| !own.contains_key(&name[..])));
+            }
+        }
+        let attr = &inode.attr;
+        Ok(AttrSet {
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+            atime: attr.atime,
+            mtime: attr.mtime,
+            set,
+            removed,
+        })
+    }
+
+    /// The attributes of a new object that takes over from an inode.
+    fn whole_attr_set(&self, inode: &Inode) -> Result<AttrSet, BranchError> {
+        let mut set = self.attr_set(inode)?;
+        set.removed.clear();
+        if let (Xattrs::OfOrigin, Some(origin)) = (&inode.xattrs, &inode.origin) {
+            let version = self.view.base_version;
+            for name in self.workspace.base.list_xattrs(version, &origin.path)? {
+                let value = self
+                    .workspace
+                    .base
+                    .get_xattr(version, &origin.path, &name)?;
+                set.set.extend(value.map(|value| (name, value)));
+            }
+        }
+        Ok(set)
+    }
+
+    /// Stages a new object for `inode`, in slot `self.next`.
+    pub(super) fn stage(
+        &mut self,
+        _file: FileId,
+        inode: &Inode,
+        path: &[u8],
+    ) -> Result<StagedIno, BranchError> {
+        let number = self.number();
+        let slot = Slot { number, path };
+        let set = self.whole_attr_set(inode)?;
+        let staged = match &inode.content {
+            Content::Dir => self.staging.dir(slot, &set)?,
+            Content::Symlink(target) => self.staging.symlink(slot, &set, target)?,
+            Content::None => self
+                .staging
+                .special(slot, &set, inode.attr.kind, inode.attr.rdev)?,
+            Content::File(extents) => {
+                if let Some(id) = self.linkable(inode) {
+                    return self.stage_linked(id, slot, &set, inode.attr.size);
+                }
+                let workspace = self.workspace;
+                let version = self.view.base_version;
+                let mut failed = None;
+                let staged = self.staging.file(slot, &set, &mut |fd| {
+                    for extent in extents.iter() {
+                        if let Err(error) = workspace.copy_extent(version, extent, fd) {
+                            failed = Some(error);
+                            return Err(std::io::ErrorKind::Other.into());
+                        }
+                    }
+                    Ok(rustix::fs::ftruncate(fd, inode.attr.size)?)
+                });
+                match (failed, staged) {
+                    (Some(error), _) => return Err(error),
+                    (None, staged) => staged?,
+                }
+            }
+        };
+        Ok(staged)
+    }
+
+    /// The blob that is just this file's content and nobody else's.
+    fn linkable(&self, inode: &Inode) -> Option<u64> {
+        let extent = inode.extents()?.single()?;
+        match extent.source {
+            Source::Blob { id, at: 0 }
+                if extent.off == 0
+                    && extent.len == inode.attr.size
+                    && extent.len >= LINK_BYTES
+                    && extent.epoch == self.epoch =>
+            {
+                Some(id)
+            }
+            _ => None,
+        }
+    }
+
+    fn stage_linked(
+        &mut self,
+        id: u64,
+        slot: Slot<'_>,
+        set: &AttrSet,
+        size: u64,
+    ) -> Result<StagedIno, BranchError> {
+        let store = &self.workspace.store;
+        let name = std::ffi::CString::new(format!("blob-{id:x}-{}", slot.number))
+            .expect("a number has no NUL");
+        let stage = store.stage_dir();
+        store.blob_set_len(BlobId(id), size)?;
+        store.blob_link(BlobId(id), stage, &name)?;
+        let staged = self.staging.linked(slot, stage, name.to_bytes(), set);
+        let unlinked = rustix::fs::unlinkat(stage, &name, rustix::fs::AtFlags::empty());
+        if let Err(errno) = unlinked {
+            log::warn!("{name:?} stays in the stage directory: {errno}");
+        }
+        self.linked.push(id);
+        Ok(staged?)
+    }
+}
+
+impl Workspace {
+    /// Writes an extent's bytes to the same offset of a file outside the store.
+    fn copy_extent(
+        &self,
+        version: u64,
+        extent: &Extent,
+        to: BorrowedFd<'_>,
+    ) -> Result<(), BranchError> {
+        let (from, mut at) = match &extent.source {
+            Source::Base { origin, at } => (self.base.open_file(version, &origin.path)?, *at),
+            Source::Segment { at, .. } => self.store.seg_fd(crate::store::SegAddr(*at))?,
+            Source::Blob { id, at } => (self.store.blob_fd(BlobId(*id))?, *at),
+        };
+        let mut off = extent.off;
+        let end = extent.end();
+        while off < end {
+            let want = usize::try_from(end - off)
+                .unwrap_or(usize::MAX)
+                .min(1 << 30);
+            match rustix::fs::copy_file_range(&from, Some(&mut at), to, Some(&mut off), want) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(errno) => {
+                    return Err(crate::base::copy_error(errno).into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
