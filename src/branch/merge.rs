@@ -376,10 +376,15 @@ impl Merging<'_> {
         let mut inode = (*self.carry(file, is)?).clone();
         let now = match (self.parent.inode(file), &inode.origin) {
             (Some(now), _) => Some((now.attr, Some(now))),
-            (None, Some(origin)) => self
-                .workspace
-                .below(self.parent, &origin.path)?
-                .map(|found| (found.attr, None)),
+            (None, Some(origin)) => {
+                let found = self.workspace.below(self.parent, &origin.path)?;
+                let place = self
+                    .workspace
+                    .place_of_base_dir(self.parent, &origin.path)?;
+                found
+                    .filter(|_| place.is_some())
+                    .map(|found| (found.attr, None))
+            }
             (None, None) => self.published(file, is)?.map(|found| (found.attr, None)),
         };
         let Some((now, parent_inode)) = now else {

@@ -294,6 +294,11 @@ impl Workspace {
         }
     }
 
+    /// Ends every [`Workspace::pin`]: the kernel is gone, and with it all open files.
+    pub fn unpin_all(&self) {
+        self.pins.lock().clear();
+    }
+
     /// The oldest base version that something other than main's view needs.
     fn oldest_pinned(&self) -> Option<u64> {
         let views = self

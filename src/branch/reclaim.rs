@@ -94,12 +94,18 @@ impl Workspace {
             blobs,
         };
         let swept = self.store.sweep(live, mark)?;
-        self.base.trim(self.oldest_pinned());
-        while self.base.purge(1000)? {}
+        self.drop_old_versions()?;
         Ok(Reclaimed {
             bytes: swept.freed_bytes,
             blobs: swept.blobs,
         })
+    }
+
+    /// Deletes what the store keeps of the base for views that are no more.
+    pub fn drop_old_versions(&self) -> Result<(), BranchError> {
+        self.base.trim(self.oldest_pinned());
+        while self.base.purge(1000)? {}
+        Ok(())
     }
 
     /// Whether there may be something for [`Workspace::reclaim`] to find.

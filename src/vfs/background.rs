@@ -113,17 +113,14 @@ impl Vfs {
         if workspace.options.read_only {
             return;
         }
+        workspace.unpin_all();
         if let Err(error) = workspace.publish() {
             log::error!("main is not published, its changes stay in the store: {error}");
         }
-        let closed = workspace
-            .base
-            .purge(usize::MAX)
-            .map_err(BranchError::from)
-            .and_then(|_| {
-                workspace.checkpoint()?;
-                Ok(workspace.store.close()?)
-            });
+        let closed = workspace.drop_old_versions().and_then(|()| {
+            workspace.checkpoint()?;
+            Ok(workspace.store.close()?)
+        });
         if let Err(error) = closed {
             log::error!("the store is not closed cleanly: {error}");
         }

@@ -238,7 +238,7 @@ impl World {
     }
 
     /// Compares the real base with the model's main.
-    pub fn compare_base(&mut self) -> Checked {
+    pub fn compare_base(&mut self, unmounted: bool) -> Checked {
         let tree = self.model.get(0).tree.clone();
         let links = tree.links();
         let mut inodes: BTreeMap<Fid, u64> = BTreeMap::new();
@@ -257,10 +257,9 @@ impl World {
                 let at = |e: String| format!("in the base, {:?}: {e}", entry.path());
                 let (is, meta) = read_base(&entry.path());
                 compare_files(&is, tree.get(file)).map_err(at)?;
-                // A name that a branch still sees is kept in the store.
-                let kept = self.model.all.len() > 1 || !self.open.is_empty();
+                // While it is mounted, names that branches see or saw are kept in the store.
                 let (nlink, model) = (meta.nlink(), u64::from(links[&file]));
-                if nlink < model || (nlink > model && !kept) {
+                if nlink < model || (nlink > model && unmounted && self.model.all.len() == 1) {
                     return Err(at(format!("{} links, not {}", meta.nlink(), links[&file])));
                 }
                 if *inodes.entry(file).or_insert(meta.ino()) != meta.ino() {

@@ -19,22 +19,31 @@ pub fn apply(old: &Tree, new: &Tree, diff: &[PathChange]) -> Checked {
         .map(|(path, file)| (path, (file, false)))
         .collect();
     let after = paths(new);
+    let before = paths(old);
     let mut moved = Vec::new();
-    for change in diff {
-        let source = match &change.kind {
-            PathChangeKind::Renamed { from } => from,
-            PathChangeKind::Deleted => &change.path,
-            _ => continue,
+    let sources: Vec<(&Vec<u8>, Option<&Vec<u8>>)> = diff
+        .iter()
+        .filter_map(|change| match &change.kind {
+            PathChangeKind::Renamed { from } => Some((from, Some(&change.path))),
+            PathChangeKind::Deleted => Some((&change.path, None)),
+            _ => None,
+        })
+        .collect();
+    if let Some((source, _)) = sources
+        .iter()
+        .find(|(source, _)| !before.contains_key(*source))
+    {
+        return Err(format!("{} was not there", source.escape_ascii()));
+    }
+    for (path, file) in &before {
+        let of = sources.iter().filter(|(source, _)| below(path, source));
+        let Some((from, to)) = of.max_by_key(|(source, _)| source.len()) else {
+            continue;
         };
-        if !paths(old).contains_key(source) {
-            return Err(format!("{} was not there", source.escape_ascii()));
+        shown.remove(path);
+        if let Some(to) = to {
+            moved.push(([to, &path[from.len()..]].concat(), *file));
         }
-        if let PathChangeKind::Renamed { from } = &change.kind {
-            for (path, file) in paths(old).into_iter().filter(|(path, _)| below(path, from)) {
-                moved.push(([&change.path, &path[from.len()..]].concat(), file));
-            }
-        }
-        shown.retain(|path, _| !below(path, source));
     }
     let replaced = |path: &[u8]| {
         diff.iter()

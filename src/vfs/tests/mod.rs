@@ -8,11 +8,13 @@
 //! repeat one; `MODEL_EVERY=1` compares everything after each step. A failure prints the seed and
 //! the shortest sequence that shows it.
 
+mod branch_ops;
 mod branches;
 mod compare;
+mod data;
 mod diff;
-mod files;
 mod kernel;
+mod names;
 mod op;
 mod regressions;
 mod run;

@@ -176,3 +176,86 @@ fn a_directory_that_the_parent_moved_stays_moved_when_a_branch_that_filled_it_co
         Commit { b: Sel(43836) },
     ]);
 }
+
+#[test]
+fn an_unmount_leaves_no_link_that_no_branch_needs() {
+    check(&[
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(0),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        Publish,
+        Commit { b: Sel(32768) },
+        Remount {
+            clean: true,
+            sync: false,
+        },
+    ]);
+}
+
+#[test]
+fn attributes_set_in_a_directory_that_the_parent_removed_are_not_lost_silently() {
+    check(&[
+        Symlink {
+            b: Sel(0),
+            dir: Sel(0),
+            name: Word(0),
+            target: Word(0),
+        },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(0),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        SetXattr {
+            b: Sel(32768),
+            file: Sel(58983),
+            name: Word(0),
+            len: 0,
+            flags: 0,
+        },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(39322),
+        },
+        Commit { b: Sel(32768) },
+    ]);
+}
+
+#[test]
+fn an_unmount_leaves_nothing_of_files_that_were_open() {
+    check(&[
+        Create {
+            b: Sel(13),
+            dir: Sel(31367),
+            name: Word(4),
+            mode: 2405,
+        },
+        Open {
+            b: Sel(19058),
+            file: Sel(24956),
+        },
+        Fork {
+            b: Sel(10277),
+            name: Word(8),
+        },
+        Append {
+            b: Sel(53604),
+            file: Sel(15273),
+            len: 63942,
+            fill: 123,
+        },
+        Commit { b: Sel(64673) },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(35664),
+        },
+    ]);
+}
