@@ -238,6 +238,11 @@ impl Base {
         Ok(fid)
     }
 
+    /// Drops the cached listings, to be read again when they are asked for.
+    pub fn forget_listings(&self) {
+        self.listings.lock().clear();
+    }
+
     /// Every exception from the rule that a file's id is its inode number, for a checkpoint.
     pub fn ids(&self) -> Vec<IdEntry> {
         self.ids.all()

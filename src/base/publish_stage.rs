@@ -95,6 +95,16 @@ pub(super) fn set_attrs(fd: BorrowedFd<'_>, now: &Raw, set: &AttrSet) -> Result<
     inode::set_times(fd, times(set.atime), times(set.mtime))
 }
 
+/// Gives the new object that `fd` holds its attributes.
+fn settle(slot: Slot<'_>, fd: BorrowedFd<'_>, set: &AttrSet) -> Result<StagedIno, BaseError> {
+    let settle = || {
+        let raw = stat_at(fd, b"")?;
+        set_attrs(fd, &raw, set)?;
+        Ok(StagedIno(raw.ident.ino))
+    };
+    settle().map_err(|errno: Errno| BaseError::io(slot.path, "set attributes of", errno))
+}
+
 /// A staging directory that is being filled.
 pub struct Staging {
     id: u64,
@@ -111,13 +121,9 @@ impl Staging {
     }
 
     fn settle(&self, slot: Slot<'_>, name: &[u8], set: &AttrSet) -> Result<StagedIno, BaseError> {
-        let settle = || {
-            let fd = open_beneath(self.dir.as_fd(), name, OFlags::PATH)?;
-            let raw = stat_at(&fd, b"")?;
-            set_attrs(fd.as_fd(), &raw, set)?;
-            Ok(StagedIno(raw.ident.ino))
-        };
-        settle().map_err(|errno: Errno| BaseError::io(slot.path, "set attributes of", errno))
+        let fd = open_beneath(self.dir.as_fd(), name, OFlags::PATH)
+            .map_err(|errno| BaseError::io(slot.path, "open", errno))?;
+        settle(slot, fd.as_fd(), set)
     }
 
     fn remember(&mut self, fd: OwnedFd) {
@@ -142,7 +148,7 @@ impl Staging {
         let fd = rustix::fs::openat(&self.dir, &name, flags | OFlags::CLOEXEC, mode)
             .map_err(|errno| BaseError::io(slot.path, "stage", errno))?;
         content(fd.as_fd()).map_err(|error| BaseError::io(slot.path, "write", error))?;
-        let ino = self.settle(slot, &name, set)?;
+        let ino = settle(slot, fd.as_fd(), set)?;
         self.remember(fd);
         Ok(ino)
     }
@@ -164,7 +170,7 @@ impl Staging {
             Ok(fd)
         };
         let fd = link().map_err(|errno: Errno| BaseError::io(slot.path, "link", errno))?;
-        let ino = self.settle(slot, &own, set)?;
+        let ino = settle(slot, fd.as_fd(), set)?;
         self.remember(fd);
         Ok(ino)
     }

@@ -88,7 +88,11 @@ impl Planner<'_> {
                             return Err(std::io::ErrorKind::Other.into());
                         }
                     }
-                    Ok(rustix::fs::ftruncate(fd, inode.attr.size)?)
+                    let written = extents.iter().last().map_or(0, |extent| extent.end());
+                    match written == inode.attr.size {
+                        true => Ok(()),
+                        false => Ok(rustix::fs::ftruncate(fd, inode.attr.size)?),
+                    }
                 });
                 match (failed, staged) {
                     (Some(error), _) => return Err(error),

@@ -282,7 +282,9 @@ impl Overlay {
         } else {
             len
         };
-        let room = room.next_multiple_of(8) as u32;
+        // All of what the store sets aside: a neighbour's range then touches this one, and space
+        // that both give back is freed at once.
+        let room = SegAddr::whole(room) as u32;
         let at = store.seg_append(data, room)?.0;
         let source = Source::Segment { at, room };
         Ok((

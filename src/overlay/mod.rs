@@ -26,6 +26,7 @@ mod walk;
 mod xattr;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -62,6 +63,10 @@ pub struct Overlay {
     pub workspace: Arc<Workspace>,
     by_branch: DashMap<BranchId, Arc<Mounted>>,
     by_incarnation: DashMap<u32, Arc<Mounted>>,
+    /// The way to branches by incarnations that they no longer have, for what the kernel has yet to
+    /// forget of those.
+    by_ended: DashMap<u32, Arc<Mounted>>,
+    forgotten: AtomicU64,
 }
 
 /// A file as an operation finds it.
@@ -97,6 +102,8 @@ impl Overlay {
             workspace,
             by_branch: DashMap::new(),
             by_incarnation: DashMap::new(),
+            by_ended: DashMap::new(),
+            forgotten: AtomicU64::new(0),
         }
     }
 
@@ -129,20 +136,20 @@ impl Overlay {
             .clone()
     }
 
-    /// Forgets the way to a branch by an incarnation that it no longer has.
-    pub fn detach(&self, incarnation: u32) {
+    /// Cuts the way to a branch by an incarnation that it no longer has, but for
+    /// [`Overlay::forget`].
+    pub fn detach(&self, branch: &Branch, incarnation: u32) {
+        if let Some(mounted) = self.by_branch.get(&branch.id) {
+            self.by_ended.insert(incarnation, mounted.clone());
+        }
         self.by_incarnation.remove(&incarnation);
     }
 
     /// The kernel drops `lookups` references to `node`.
     pub fn forget(&self, node: NodeId, lookups: u64) {
-        // After its branch ended, a node is found by the branch's table alone.
-        let mounted = match self.by_incarnation.get(&node.incarnation()) {
-            Some(mounted) => mounted.clone(),
-            None => match self.find_ended(node) {
-                Some(mounted) => mounted,
-                None => return,
-            },
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
+        let Some(mounted) = self.knowing(node) else {
+            return;
         };
         let state = mounted.branch.state.read();
         let orphan = mounted.nodes.lock().forget(node, lookups);
@@ -156,19 +163,36 @@ impl Overlay {
         }
         let mut nodes = mounted.nodes.lock();
         nodes.shrink();
-        let unused = nodes.is_empty() && state.ended.is_some();
+        let (empty, ended) = (nodes.is_empty(), state.ended.is_some());
         drop(nodes);
         drop(state);
-        if unused {
+        if empty && !self.by_ended.is_empty() {
+            self.by_ended
+                .retain(|_, other| !Arc::ptr_eq(other, &mounted));
+        }
+        if empty && ended {
             self.by_branch.remove(&mounted.branch.id);
         }
     }
 
-    fn find_ended(&self, node: NodeId) -> Option<Arc<Mounted>> {
+    /// The branch that has `node` in its table, whatever became of it since.
+    fn knowing(&self, node: NodeId) -> Option<Arc<Mounted>> {
+        let incarnation = node.incarnation();
+        for ways in [&self.by_incarnation, &self.by_ended] {
+            if let Some(mounted) = ways.get(&incarnation) {
+                return Some(mounted.clone());
+            }
+        }
+        let known = |mounted: &Arc<Mounted>| mounted.nodes.lock().is_known(node);
         self.by_branch
             .iter()
-            .find(|entry| entry.value().nodes.lock().is_known(node))
+            .find(|entry| known(entry.value()))
             .map(|entry| entry.value().clone())
+    }
+
+    /// How many nodes the kernel has forgotten since the mount.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
     }
 
     /// The inodes that only open files keep.

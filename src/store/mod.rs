@@ -106,6 +106,17 @@ impl std::fmt::Display for Lsn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegAddr(pub u64);
 
+impl SegAddr {
+    /// How many bytes an allocation of `len_bytes` takes: whole blocks from one block on, multiples
+    /// of 8 below.
+    pub fn whole(len_bytes: u64) -> u64 {
+        match len_bytes >= segments::BLOCK_BYTES {
+            true => len_bytes.next_multiple_of(segments::BLOCK_BYTES),
+            false => len_bytes.max(1).next_multiple_of(8),
+        }
+    }
+}
+
 /// The id of a blob; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobId(pub u64);

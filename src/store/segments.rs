@@ -108,10 +108,10 @@ impl Segments {
             });
         }
         let mut cursor = self.cursor.lock();
+        let len = SegAddr::whole(len);
         if len >= BLOCK_BYTES {
-            return Ok(cursor.take(len.next_multiple_of(BLOCK_BYTES), max_bytes));
+            return Ok(cursor.take(len, max_bytes));
         }
-        let len = len.max(1).next_multiple_of(8);
         if cursor.small.end - cursor.small.start < len {
             let start = cursor.take(CHUNK_BYTES, max_bytes);
             cursor.small = start..start + CHUNK_BYTES;

@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{Inner, Vfs};
 use crate::branch::{BranchError, PublishMode};
+use crate::sys::heap;
 use crate::tree::View;
 
 /// How often it looks; main is idle if nothing changed between two looks.
@@ -19,6 +20,19 @@ const TURN: Duration = Duration::from_secs(1);
 const TURNS_TO_BARRIER: u64 = 5;
 const TURNS_TO_EXPIRY: u64 = 30;
 const TURNS_TO_SWEEP: u64 = 10;
+/// After the kernel forgot so many nodes and then none for a turn, memory goes back to the system.
+const MANY_FORGOTTEN: u64 = 20_000;
+
+/// What the last turn has seen.
+#[derive(Default)]
+struct Last {
+    /// What main showed.
+    view: View,
+    /// How many nodes the kernel had forgotten.
+    forgotten: u64,
+    /// How many of those when memory was last given back.
+    trimmed: u64,
+}
 
 /// The background thread of a [`Vfs`]; it ends when this is dropped.
 pub struct Background {
@@ -54,7 +68,7 @@ impl Drop for Background {
 }
 
 fn turns(inner: &Weak<Inner>, stop: &(Mutex<bool>, Condvar)) {
-    let mut last = View::default();
+    let mut last = Last::default();
     for turn in 1_u64.. {
         {
             let mut stopped = stop.0.lock();
@@ -77,15 +91,16 @@ fn turns(inner: &Weak<Inner>, stop: &(Mutex<bool>, Condvar)) {
 }
 
 impl Vfs {
-    fn turn(&self, turn: u64, last: &mut View) -> Result<(), BranchError> {
+    fn turn(&self, turn: u64, last: &mut Last) -> Result<(), BranchError> {
+        self.trim(last);
         let workspace = self.workspace();
         if workspace.options.read_only || workspace.store.poisoned().is_some() {
             return Ok(());
         }
         let view = workspace.main().state.read().view.clone();
-        let idle = view.same_as(last);
-        *last = view;
-        if idle && !last.is_empty() && workspace.options.publish != PublishMode::Manual {
+        let idle = view.same_as(&last.view);
+        last.view = view;
+        if idle && !last.view.is_empty() && workspace.options.publish != PublishMode::Manual {
             workspace.publish()?;
         }
         if turn.is_multiple_of(TURNS_TO_BARRIER)
@@ -101,6 +116,18 @@ impl Vfs {
             self.collect()?;
         }
         Ok(())
+    }
+
+    /// After the kernel has forgotten very many files, what was kept for them goes too.
+    fn trim(&self, last: &mut Last) {
+        let forgotten = self.0.overlay.forgotten();
+        let quiet = forgotten == last.forgotten;
+        last.forgotten = forgotten;
+        if quiet && forgotten - last.trimmed >= MANY_FORGOTTEN {
+            last.trimmed = forgotten;
+            self.workspace().base.forget_listings();
+            heap::trim();
+        }
     }
 
     /// The end of a mount: what main has goes into the base, the store is closed.

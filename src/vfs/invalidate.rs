@@ -32,7 +32,7 @@ impl Vfs {
         // Not its reserved files: the write that asked for this may be in flight on one of them,
         // and what they cache is looked at anew each time anyway.
         let nodes = inner.overlay.known(&dead.branch, dead.incarnation);
-        inner.overlay.detach(dead.incarnation);
+        inner.overlay.detach(&dead.branch, dead.incarnation);
         if nodes.len() > MANY_NODES && inner.config.cache.new_epoch() {
             let (vfs, dead) = (self.clone(), dead.clone());
             let rest = move || vfs.0.bury_nodes(&dead, &nodes, asked);

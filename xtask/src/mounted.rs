@@ -76,6 +76,31 @@ impl Mounted {
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
     }
 
+    /// The sum of a metric's values in `@self/metrics`; `name` may have labels.
+    pub fn metric(&self, name: &str) -> Result<f64, Box<dyn Error>> {
+        let text = fs::read_to_string(self.base.join("@self/metrics"))?;
+        let values = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        let values: Vec<f64> = values.collect();
+        match values.is_empty() {
+            true => Err(format!("no {name} in @self/metrics").into()),
+            false => Ok(values.iter().sum()),
+        }
+    }
+
+    /// Waits until the daemon has heard that the kernel forgot its files.
+    pub fn forgotten(&self) -> Done {
+        let start = Instant::now();
+        while self.metric("branchfs_known_nodes")? > 100.0 {
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err("the kernel does not forget".into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// The bytes that the store takes on its disk.
     pub fn store_bytes(&self) -> Result<u64, Box<dyn Error>> {
         fn walk(dir: &Path, sum: &mut u64) -> std::io::Result<()> {

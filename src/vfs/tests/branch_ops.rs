@@ -3,18 +3,23 @@
 use super::branches::{Bid, Merge, Verdict};
 use super::compare::Listing;
 use super::data::pattern;
-use super::names::agree;
 use super::kernel::CRED;
+use super::names::agree;
 use super::op::{Op, Sel, Word};
+use super::run::WHOLE;
 use super::tree::{File, Tree, write_at};
 use super::world::{Checked, Opened, World, show};
 use crate::ctlfs::Reserved;
 use crate::tree::Kind;
 use crate::vfs::ops::{Errno, OpResult, Ops, Outcome, SetAttr};
-use super::run::WHOLE;
 
 impl World {
-    pub fn write_reserved(&mut self, b: Bid, file: Reserved, text: &[u8]) -> Checked<OpResult<u32>> {
+    pub fn write_reserved(
+        &mut self,
+        b: Bid,
+        file: Reserved,
+        text: &[u8],
+    ) -> Checked<OpResult<u32>> {
         let root = self.dir(b, super::tree::ROOT)?;
         let vfs = self.vfs();
         let found = self.kernel.lookup(&vfs, root, file.name().as_bytes());

@@ -3,8 +3,8 @@
 use super::branches::{Bid, Merge, Verdict};
 use super::compare::Listing;
 use super::data::pattern;
-use super::names::agree;
 use super::kernel::CRED;
+use super::names::agree;
 use super::op::{Op, Sel, Word};
 use super::tree::{File, Tree, write_at};
 use super::world::{Checked, Opened, World, show};

@@ -37,6 +37,12 @@ pub fn fill(dir: &Path, count: u64, content: &[u8]) -> io::Result<()> {
     })
 }
 
+/// Makes the kernel forget every file that nobody has open.
+pub fn drop_caches() -> Result<(), Box<dyn std::error::Error>> {
+    fs::write("/proc/sys/vm/drop_caches", "2")
+        .map_err(|error| format!("dropping the kernel's caches needs root: {error}").into())
+}
+
 /// How long one call takes.
 pub fn time<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Duration)> {
     let start = Instant::now();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Bench;
-use super::base::{fill, time};
+use super::base::{drop_caches, fill, time};
 use super::table::Table;
 use crate::mounted::Mounted;
 
@@ -59,9 +59,7 @@ pub fn million_files(bench: &Bench, table: &mut Table) -> Result<(), Box<dyn Err
         400.0,
         "MB",
     );
-    if fs::write("/proc/sys/vm/drop_caches", "2").is_err() {
-        return Err("dropping the kernel's caches needs root".into());
-    }
+    drop_caches()?;
     let after = settled(&mounted)? / MIB;
     mounted.unmount()?;
     // "Comes back" is what it was at the start and a tenth of what the walk had added.

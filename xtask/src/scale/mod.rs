@@ -5,6 +5,7 @@
 
 mod base;
 mod fork;
+mod git;
 mod large;
 mod table;
 
@@ -50,19 +51,20 @@ impl Bench {
 /// A measurement: it adds its rows.
 type Measure = fn(&Bench, &mut Table) -> Result<(), Box<dyn Error>>;
 
-const MEASURES: [(&str, Measure); 7] = [
+const MEASURES: [(&str, Measure); 8] = [
     ("fork, size of the base", fork::size_of_base),
     ("fork, live branches", fork::live_branches),
     ("fork, changes of the parent", fork::changes_of_parent),
     ("fork, growth of the store", fork::growth),
     ("abort, changed files", fork::abort),
+    ("git, status", git::status),
     ("large, first write", large::first_write),
     ("large, million files", large::million_files),
 ];
 
 /// Measures and prints the table; a figure over its limit is an error.
 pub fn run(arguments: &Arguments) -> Done {
-    install::ensure("findmnt mount\n")?;
+    install::ensure("findmnt mount\ngit git\n")?;
     let binary = cargo::release_binary()?;
     let scratch = Scratch::new("branchfs-scale-")?;
     let bench = Bench {
