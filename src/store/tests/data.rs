@@ -257,13 +257,13 @@ fn small_neighbours_that_die_together_free_their_blocks() {
     let world = World::new();
     let store = world.store();
     let all: Vec<SegAddr> = (0..200)
-        .map(|n| store.seg_append(&[n as u8; 100], 0).unwrap())
+        .map(|n| store.seg_append(&[n as u8; 100], 104).unwrap())
         .collect();
     let before = segment_bytes(&store);
     for at in &all[..150] {
         store.release(Dead::Seg {
             at: *at,
-            len_bytes: 100,
+            len_bytes: 104,
         });
     }
     store.append(b"frees them").unwrap();
