@@ -1,4 +1,4 @@
-//! Runs the operations on a file's content and attributes, on both sides, and compares the outcomes.
+//! Runs the operations on content and attributes, on both sides, and compares the outcomes.
 
 use super::branches::Bid;
 use super::kernel::CRED;
