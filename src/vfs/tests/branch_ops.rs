@@ -1,17 +1,15 @@
 //! Runs the operations on branches, on both sides, and compares the outcomes.
 
 use super::branches::{Bid, Merge, Verdict};
-use super::compare::Listing;
-use super::data::pattern;
 use super::kernel::CRED;
 use super::names::agree;
 use super::op::{Op, Sel, Word};
 use super::run::WHOLE;
-use super::tree::{File, Tree, write_at};
-use super::world::{Checked, Opened, World, show};
+use super::tree::Tree;
+use super::world::{Checked, World, show};
 use crate::ctlfs::Reserved;
 use crate::tree::Kind;
-use crate::vfs::ops::{Errno, OpResult, Ops, Outcome, SetAttr};
+use crate::vfs::ops::{Errno, OpResult, Ops, Outcome};
 
 impl World {
     pub fn write_reserved(
@@ -116,6 +114,14 @@ impl World {
         let (merged, verdict) = merge.run();
         let refusal = self.model.refusal(b);
         let got = self.write_reserved(b, Reserved::Commit, b"1")?;
+        let main = self.vfs().workspace().main();
+        let error = main.state.read().last_error.clone();
+        self.log.push(format!("main {error:?}"));
+        for branch in self.vfs().workspace().branches() {
+            let error = branch.state.read().last_error.clone();
+            self.log
+                .push(format!("branch {:?} last refused {error:?}", branch.id));
+        }
         self.log.push(format!(
             "answers {got:?}, the model {refusal:?} {verdict:?}"
         ));

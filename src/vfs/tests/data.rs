@@ -1,13 +1,13 @@
-//! Runs the operations on a file's content and attributes, on both sides, and compares the outcomes.
+//! Runs the operations on content and attributes, on both sides, and compares the outcomes.
 
 use super::branches::Bid;
 use super::kernel::CRED;
 use super::names::agree;
-use super::op::{Op, Range, Sel, Word};
-use super::tree::{Body, Fid, File, Named, Onto, ROOT, Tree, write_at};
+use super::op::{Op, Range};
+use super::tree::{File, Named, ROOT, write_at};
 use super::world::{Checked, World, seconds};
 use crate::tree::Kind;
-use crate::vfs::ops::{Entry, Errno, OpResult, Ops, Outcome, SetAttr, SetTime};
+use crate::vfs::ops::{OpResult, Ops, SetAttr, SetTime};
 
 impl World {
     /// Does something to the node of a name and, if it succeeds, to the model's file.

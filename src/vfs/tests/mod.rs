@@ -39,7 +39,7 @@ fn shows_what_a_plain_model_shows() {
         "MODEL_SEED",
         time.expect("it is after 1970").as_micros() as u64,
     );
-    let cases = number("MODEL_CASES", 60) as u32;
+    let cases = number("MODEL_CASES", 50) as u32;
     let steps = number("MODEL_STEPS", 60) as usize;
     let every = number("MODEL_EVERY", 0) == 1;
     let mut bytes = [0; 32];

@@ -2,11 +2,11 @@
 
 use super::branches::Bid;
 use super::kernel::CRED;
-use super::op::{Op, Range, Sel, Word};
-use super::tree::{Body, Fid, File, Named, Onto, ROOT, Tree, write_at};
-use super::world::{Checked, World, seconds};
+use super::op::{Op, Sel, Word};
+use super::tree::{Body, Fid, File, Named, Onto, Tree};
+use super::world::{Checked, World};
 use crate::tree::Kind;
-use crate::vfs::ops::{Entry, Errno, OpResult, Ops, Outcome, SetAttr, SetTime};
+use crate::vfs::ops::{Entry, Errno, OpResult, Ops, Outcome};
 
 /// Compares errnos; true where both succeeded.
 pub fn agree<T, U>(got: &OpResult<T>, expected: &Result<U, i32>) -> Checked<bool> {

@@ -259,3 +259,26 @@ fn an_unmount_leaves_nothing_of_files_that_were_open() {
         },
     ]);
 }
+
+#[test]
+fn a_file_that_lost_a_link_before_the_fork_is_no_conflict_after_a_publish() {
+    check(&[
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(7140),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(3),
+        },
+        Allocate {
+            b: Sel(42682),
+            file: Sel(50000),
+            at: 4994,
+            len: 2,
+            what: super::op::Range::ReserveKeep,
+        },
+        Publish,
+        Commit { b: Sel(45686) },
+    ]);
+}

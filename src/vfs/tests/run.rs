@@ -1,16 +1,15 @@
 //! Runs a case: open files, branches and mounts, and when what is compared.
 
-use super::branches::{Bid, Merge, Verdict};
 use super::compare::Listing;
 use super::data::pattern;
 use super::kernel::CRED;
 use super::names::agree;
 use super::op::{Op, Sel, Word};
-use super::tree::{File, Tree, write_at};
-use super::world::{Checked, Opened, World, show};
+use super::tree::{File, write_at};
+use super::world::{Checked, Opened, World};
 use crate::ctlfs::Reserved;
 use crate::tree::Kind;
-use crate::vfs::ops::{Errno, OpResult, Ops, Outcome, SetAttr};
+use crate::vfs::ops::{OpResult, Ops, SetAttr};
 
 pub const WHOLE: Listing = Listing {
     chunk: 7,
