@@ -101,6 +101,20 @@ impl Workspace {
         Ok(())
     }
 
+    /// Removes from the trash what ended first, for its space; `false` where the trash is empty.
+    pub fn expire_oldest(&self) -> Result<bool, BranchError> {
+        let ended = |branch: &Arc<Branch>| branch.state.read().ended.map(|ending| ending.time);
+        let oldest = self
+            .branches()
+            .into_iter()
+            .filter(|b| ended(b).is_some())
+            .min_by_key(ended);
+        match oldest {
+            Some(branch) => self.expire(&branch).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// Removes from the trash whatever ended longer ago than the mount option says.
     pub fn expire_old(&self) -> Result<usize, BranchError> {
         let now = clock::now();

@@ -111,6 +111,10 @@ impl Vfs {
         if turn.is_multiple_of(TURNS_TO_EXPIRY) {
             workspace.expire_old()?;
         }
+        if self.0.starved.swap(false, Ordering::AcqRel) && workspace.expire_oldest()? {
+            self.collect()?;
+            workspace.barrier()?;
+        }
         workspace.checkpoint_if_due()?;
         if turn.is_multiple_of(TURNS_TO_SWEEP) && workspace.has_garbage() {
             self.collect()?;

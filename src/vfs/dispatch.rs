@@ -8,11 +8,12 @@ use super::ops::{
     SetTime, Sink,
 };
 use super::reserved::Look;
-use crate::branch::now;
+use crate::branch::{BranchError, now};
 use crate::ctlfs::Reserved;
 use crate::overlay::{
     Allocate, AttrChange, Creation, FsError, MAX_NAME_BYTES, RenameMode, Seek, XattrMode,
 };
+use crate::store::StoreError;
 use crate::tree::{Attr, FileId, Kind, NodeId, Time};
 
 /// What a name in a directory is about.
@@ -69,6 +70,9 @@ impl Vfs {
         if let Err(FsError::Branch(error)) = &done
             && let Ok(mounted) = self.0.overlay.mounted(node)
         {
+            if matches!(error, BranchError::Store(StoreError::Full { .. })) {
+                self.0.starved.store(true, Ordering::Release);
+            }
             let told = (Errno::from(error).0, error.to_string());
             mounted.branch.state.write().last_error = Some(told);
         }

@@ -74,6 +74,8 @@ pub(crate) struct Inner {
     ticks: std::sync::atomic::AtomicU64,
     ended: std::sync::atomic::AtomicBool,
     background: Mutex<Option<Background>>,
+    /// Whether a change was refused for want of space since the background work last looked.
+    starved: std::sync::atomic::AtomicBool,
     /// Writes from the kernel's cache that have come, and that are done.
     cache_writes: [std::sync::atomic::AtomicU64; 2],
 }
@@ -92,6 +94,7 @@ impl Vfs {
             ticks: Default::default(),
             ended: Default::default(),
             background: Mutex::default(),
+            starved: Default::default(),
             cache_writes: Default::default(),
         }))
     }

@@ -386,3 +386,23 @@ fn rm_of_a_branch_asks_for_rmdir_and_takes_one() {
     outer.fork("inner");
     assert_errno(fs::remove_dir(outer.root()), Errno::NOTEMPTY);
 }
+
+#[test]
+fn the_trash_makes_room_when_space_is_needed() {
+    let ws = Workspace::build().in_memory("64m").mount();
+    let lost = ws.fork("lost");
+    lost.write("big", vec![1; 24 << 20]);
+    lost.abort();
+    let branch = ws.fork("b");
+    let fill = || std::fs::write(branch.path("big"), vec![2; 36 << 20]);
+    assert!(fill().is_err(), "the trash holds the space");
+    let start = std::time::Instant::now();
+    while fill().is_err() {
+        assert!(
+            start.elapsed().as_secs() < 60,
+            "the trash goes on holding the space"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert!(ws.main().names("@branches/.trash").is_empty());
+}
