@@ -45,6 +45,8 @@ impl Workspace {
         let mut changes = BTreeMap::new();
         // A file with several names may have lost more than one.
         let mut gone: HashMap<FileId, Vec<(Vec<u8>, Kind)>> = HashMap::new();
+        // Directories whose place was taken: what is in them is not listed one by one.
+        let mut displaced: HashMap<FileId, Vec<u8>> = HashMap::new();
         let mut come: Vec<(FileId, Vec<u8>, Kind)> = Vec::new();
         let mut settled: HashSet<FileId> = HashSet::new();
         let put = |path: Vec<u8>, kind, is_dir, changes: &mut BTreeMap<_, _>| {
@@ -74,6 +76,9 @@ impl Workspace {
                 };
                 put(path.clone(), kind, is.kind == Kind::Dir, &mut changes);
                 settled.insert(is.file);
+                if let (Kind::Dir, Some(old_path)) = (was.kind, old_path) {
+                    displaced.insert(was.file, old_path);
+                }
                 continue;
             }
             if let (Some(was), Some(path)) = (was, old_path) {
@@ -85,8 +90,9 @@ impl Workspace {
         }
         for (file, path, kind) in come {
             settled.insert(file);
-            let change = match gone.get_mut(&file).and_then(Vec::pop) {
-                Some((from, _)) => PathChangeKind::Renamed { from },
+            let from = gone.get_mut(&file).and_then(Vec::pop).map(|(from, _)| from);
+            let change = match from.or_else(|| displaced.remove(&file)) {
+                Some(from) => PathChangeKind::Renamed { from },
                 None => PathChangeKind::Added,
             };
             put(path, change, kind == Kind::Dir, &mut changes);

@@ -78,8 +78,15 @@ impl World {
         self.compare_file(branch, ROOT, self.kernel.node(root), 0)
     }
 
-    /// A file has one id in every branch and for ever.
+    /// A file has one id in every branch and as long as it is in any.
     fn same_id(&mut self, file: Fid, node: NodeId) -> Checked {
+        // After a kill the number of a file that is nowhere any more may go to another one.
+        let model = &self.model;
+        let trees = model.all.values().flat_map(|b| [&b.tree, &b.fork]);
+        let old = self.named.get(&node.file()).copied();
+        if old.is_some_and(|old| !trees.into_iter().any(|tree| tree.files.contains_key(&old))) {
+            self.named.remove(&node.file());
+        }
         let id = *self.ids.entry(file).or_insert(node.file());
         let back = *self.named.entry(node.file()).or_insert(file);
         match id == node.file() && back == file {

@@ -282,3 +282,30 @@ fn a_file_that_lost_a_link_before_the_fork_is_no_conflict_after_a_publish() {
         Commit { b: Sel(45686) },
     ]);
 }
+
+#[test]
+fn a_moved_directory_is_listed_as_moved_though_its_place_was_taken() {
+    check(&[
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(10923),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        Rename {
+            b: Sel(32768),
+            file: Sel(30248),
+            dir: Sel(0),
+            name: Word(0),
+            onto: Onto::Replace,
+        },
+        Link {
+            b: Sel(32768),
+            file: Sel(1824),
+            dir: Sel(9),
+            name: Word(6),
+        },
+    ]);
+}
