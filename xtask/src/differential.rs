@@ -29,6 +29,7 @@ pub fn run(arguments: &Arguments) -> Done {
         "it",
         "--",
         "--nocapture",
+        "--include-ignored",
         "--exact",
         name,
     ]);
