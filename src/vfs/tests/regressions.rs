@@ -309,3 +309,24 @@ fn a_moved_directory_is_listed_as_moved_though_its_place_was_taken() {
         },
     ]);
 }
+
+#[test]
+fn a_directory_moved_out_of_a_removed_one_keeps_what_is_in_it() {
+    check(&[
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(0),
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(57826),
+            dir: Sel(21846),
+            name: Word(0),
+            onto: Onto::Replace,
+        },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(10212),
+        },
+    ]);
+}
