@@ -292,8 +292,8 @@ impl Merge<'_> {
     /// found for a branch that moved things there too, and then the commit is refused.
     fn parent_moved_dirs(&self) -> bool {
         let changes = name_changes(self.fork, self.parent);
-        let mut files = changes.values().flatten();
-        files.any(|f| self.fork.files.get(f).is_some_and(|f| f.kind == Kind::Dir))
+        let is_dir = |f: &Fid| self.fork.files.get(f).is_some_and(|f| f.kind == Kind::Dir);
+        changes.values().flatten().any(is_dir)
     }
 
     fn judge(&self) -> Verdict {
