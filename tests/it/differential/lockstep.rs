@@ -237,7 +237,11 @@ impl<'a> Pair<'a> {
         self.again(&op)
     }
 
+    /// One operation in both worlds. Threads take turns, so that the two see all operations in one
+    /// order and times can be compared between files of different threads.
     fn again(&mut self, op: &Op) -> Result<(), String> {
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = self.plain.apply(op);
         let got = self.other.apply(op);
         self.subject.after(op);
