@@ -397,3 +397,37 @@ fn a_write_into_a_moved_directory_that_the_parent_removed_is_not_lost_silently()
         Commit { b: Sel(46613) },
     ]);
 }
+
+#[test]
+fn a_restart_counts_no_link_that_is_gone() {
+    check(&[
+        Rename {
+            b: Sel(0),
+            file: Sel(8937),
+            dir: Sel(53150),
+            name: Word(4),
+            onto: Onto::Exchange,
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(2028),
+            dir: Sel(7493),
+            name: Word(7),
+            onto: Onto::Replace,
+        },
+        Fork {
+            b: Sel(48901),
+            name: Word(0),
+        },
+        Publish,
+        Unlink {
+            b: Sel(4053),
+            file: Sel(12028),
+        },
+        Commit { b: Sel(34978) },
+        Remount {
+            clean: false,
+            sync: false,
+        },
+    ]);
+}
