@@ -127,7 +127,10 @@ impl Base {
                 Err(BaseError::NotFound { .. }) => continue,
                 other => other?,
             };
-            if !sealed.plan.keep_old && loc.area == Area::Old {
+            // As in `settle_events`: what the owner gets an event of stays until that is dropped, or
+            // a restart would count a name that is not there.
+            let has_event = sealed.plan.keep_old || layout.events.has_before(sealed.version);
+            if !has_event && loc.area == Area::Old {
                 rustix::fs::unlinkat(self.reach.area(Area::Old), &loc.path, AtFlags::empty())
                     .map_err(|errno| BaseError::io(&before.path, "unlink the old", errno))?;
                 layout.events.unkept(before.ident);

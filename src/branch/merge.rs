@@ -168,14 +168,15 @@ impl Merging<'_> {
             (Some(origin), None) => Some(split(&origin.path).0.to_vec()),
             (None, None) => None,
         };
-        let dir = self
-            .workspace
-            .path_of_dir(self.child, is.parent, origin.as_deref())?;
-        if dir.is_none() {
-            // The name went with its directory; the file has another one.
-            return Ok(false);
-        }
+        // A name that went with its directory leads nowhere, though the base may still have it.
         let leads = |view: &View, origin: Option<&[u8]>| -> Result<bool, BranchError> {
+            if self
+                .workspace
+                .path_of_dir(view, is.parent, origin)?
+                .is_none()
+            {
+                return Ok(false);
+            }
             let shown = self.workspace.shown(view, &key, origin)?;
             Ok(shown.is_some_and(|shown| shown.file == file))
         };

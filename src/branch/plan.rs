@@ -199,19 +199,11 @@ impl<'a> Planner<'a> {
             let Some(found) = found else { continue };
             let ino = found.ident.ino;
             self.emptied.insert(path.clone());
-            let parked = self.parked.get(&found.fid).map_or(0, Vec::len);
-            let wanted = self.names.get(&found.fid).copied().unwrap_or(0);
-            if parked < wanted && self.keeps_inode(&found)? {
-                let slot = self.number();
-                self.steps.push(Step::Park {
-                    path: path.clone(),
-                    ino,
-                    slot,
-                });
-                self.parked.entry(found.fid).or_default().push((slot, ino));
+            if self.is_wanted(&found) && self.keeps_inode(&found)? {
+                self.park(path.clone(), &found);
             } else {
                 if found.attr.kind == Kind::Dir {
-                    self.evict_links_below(path)?;
+                    self.empty_out(path)?;
                 }
                 let keep = self.number();
                 self.steps.push(Step::Evict {
@@ -224,33 +216,44 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Evicts the further names of hard-linked files in a directory that goes as a whole, each by
-    /// itself: what is kept by itself does not count as a link of the file any more.
-    fn evict_links_below(&mut self, dir: &[u8]) -> Result<(), BranchError> {
+    /// Takes out of a directory that goes as a whole what does not go with it: what the view has at
+    /// another place, with all that is in it, and further names of hard-linked files, since what is
+    /// kept by itself does not count as a link of the file any more.
+    fn empty_out(&mut self, dir: &[u8]) -> Result<(), BranchError> {
         let listing = self.workspace.base.list(self.view.base_version, dir)?;
         for name in listing.iter() {
             let path = join(dir, name.name);
             if self.emptied.contains(&path) {
                 continue;
             }
-            if name.kind == Kind::Dir {
-                self.evict_links_below(&path)?;
-                continue;
-            }
             let Some(found) = self.below(&path)? else {
                 continue;
             };
-            if found.attr.nlink > 1 {
+            let ino = found.ident.ino;
+            if self.is_wanted(&found) && self.keeps_inode(&found)? {
+                self.emptied.insert(path.clone());
+                self.park(path, &found);
+            } else if name.kind == Kind::Dir {
+                self.empty_out(&path)?;
+            } else if found.attr.nlink > 1 {
                 let keep = self.number();
-                self.steps.push(Step::Evict {
-                    path: path.clone(),
-                    ino: found.ident.ino,
-                    keep,
-                });
-                self.emptied.insert(path);
+                self.emptied.insert(path.clone());
+                self.steps.push(Step::Evict { path, ino, keep });
             }
         }
         Ok(())
+    }
+
+    /// Whether the view has more names of an object than were parked of it.
+    fn is_wanted(&self, found: &Found) -> bool {
+        let parked = self.parked.get(&found.fid).map_or(0, Vec::len);
+        parked < self.names.get(&found.fid).copied().unwrap_or(0)
+    }
+
+    fn park(&mut self, path: Vec<u8>, found: &Found) {
+        let (slot, ino) = (self.number(), found.ident.ino);
+        self.steps.push(Step::Park { path, ino, slot });
+        self.parked.entry(found.fid).or_default().push((slot, ino));
     }
 
     /// Whether the view still has this very object, at another name, with its content.

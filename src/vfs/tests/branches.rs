@@ -288,8 +288,19 @@ impl Merge<'_> {
         })
     }
 
+    /// Whether the parent moved a directory since the fork: after a publish its old place may not be
+    /// found for a branch that moved things there too, and then the commit is refused.
+    fn parent_moved_dirs(&self) -> bool {
+        let changes = name_changes(self.fork, self.parent);
+        let is_dir = |f: &Fid| self.fork.files.get(f).is_some_and(|f| f.kind == Kind::Dir);
+        changes.values().flatten().any(is_dir)
+    }
+
     fn judge(&self) -> Verdict {
-        let mut verdict = Verdict::Accept;
+        let mut verdict = match self.parent_moved_dirs() {
+            true => Verdict::Either,
+            false => Verdict::Accept,
+        };
         let theirs: BTreeSet<Fid> = touched(self.fork, self.child).collect();
         for file in touched(self.fork, self.parent).filter(|f| theirs.contains(f)) {
             let was = self.fork.files.get(&file).map(|f| &**f);

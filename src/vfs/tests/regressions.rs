@@ -309,3 +309,125 @@ fn a_moved_directory_is_listed_as_moved_though_its_place_was_taken() {
         },
     ]);
 }
+
+#[test]
+fn a_directory_moved_out_of_a_removed_one_keeps_what_is_in_it() {
+    check(&[
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(0),
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(57826),
+            dir: Sel(21846),
+            name: Word(0),
+            onto: Onto::Replace,
+        },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(10212),
+        },
+    ]);
+}
+
+#[test]
+fn a_write_into_a_moved_directory_that_the_parent_removed_is_not_lost_silently() {
+    check(&[
+        Rename {
+            b: Sel(0),
+            file: Sel(32768),
+            dir: Sel(46812),
+            name: Word(0),
+            onto: Onto::Replace,
+        },
+        Unlink {
+            b: Sel(0),
+            file: Sel(8),
+        },
+        Link {
+            b: Sel(12975),
+            file: Sel(57803),
+            dir: Sel(47994),
+            name: Word(2),
+        },
+        Mkdir {
+            b: Sel(0),
+            dir: Sel(17848),
+            name: Word(5),
+            mode: 2404,
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(45470),
+            dir: Sel(31199),
+            name: Word(0),
+            onto: Onto::Replace,
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(43830),
+            dir: Sel(41953),
+            name: Word(7),
+            onto: Onto::Replace,
+        },
+        Unlink {
+            b: Sel(0),
+            file: Sel(17215),
+        },
+        Fork {
+            b: Sel(61347),
+            name: Word(3),
+        },
+        RemoveTree {
+            b: Sel(27755),
+            dir: Sel(59912),
+        },
+        Write {
+            b: Sel(50639),
+            file: Sel(21821),
+            at: 131072,
+            len: 26,
+            fill: 139,
+        },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(52413),
+        },
+        Commit { b: Sel(46613) },
+    ]);
+}
+
+#[test]
+fn a_restart_counts_no_link_that_is_gone() {
+    check(&[
+        Rename {
+            b: Sel(0),
+            file: Sel(8937),
+            dir: Sel(53150),
+            name: Word(4),
+            onto: Onto::Exchange,
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(2028),
+            dir: Sel(7493),
+            name: Word(7),
+            onto: Onto::Replace,
+        },
+        Fork {
+            b: Sel(48901),
+            name: Word(0),
+        },
+        Publish,
+        Unlink {
+            b: Sel(4053),
+            file: Sel(12028),
+        },
+        Commit { b: Sel(34978) },
+        Remount {
+            clean: false,
+            sync: false,
+        },
+    ]);
+}
