@@ -37,7 +37,7 @@ impl Workspace {
     /// Writes a checkpoint. Operations stop only while pointers are copied.
     pub fn checkpoint(&self) -> Result<(), BranchError> {
         let _no_publish = self.publishing.lock();
-        let (mut writer, snapshots, counters) = {
+        let (mut writer, snapshots, counters, happened) = {
             let _still = self.quiesce.write();
             let snapshots = self.snapshots();
             let counters = Record::Counters {
@@ -47,7 +47,10 @@ impl Workspace {
                 version: self.base.version(),
                 file: self.base.id_cursor(),
             };
-            (self.store.begin_checkpoint()?, snapshots, counters)
+            // Under its lock, so that every event is either in the copy or after the beginning.
+            let happened = self.history.still();
+            let writer = self.store.begin_checkpoint()?;
+            (writer, snapshots, counters, happened.clone())
         };
         writer.put(&counters.encode())?;
         for entry in self.base.ids() {
@@ -69,6 +72,10 @@ impl Workspace {
                 }
                 .encode(),
             )?;
+        }
+        for event in happened {
+            let event = Box::new(event);
+            writer.put(&Record::Event { event }.encode())?;
         }
         write_branches(&mut writer, &snapshots)?;
         writer.finish()?;

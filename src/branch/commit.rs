@@ -172,7 +172,7 @@ impl Workspace {
                 self.barrier()?;
             }
             Err(BranchError::Conflict { paths, .. } | BranchError::BaseChanged { paths }) => {
-                self.history.add(
+                self.happened(
                     What::Conflict {
                         paths: paths.clone(),
                     },
@@ -191,7 +191,7 @@ impl Workspace {
         };
         let generation = changed.branch.state.read().meta.generation;
         let paths = (changed.names.len().max(changed.replaced.len())) as u64;
-        self.history.add(
+        self.happened(
             What::Commit { generation, paths },
             winner.clone(),
             branch.id,
@@ -201,8 +201,7 @@ impl Workspace {
                 let lost = What::Lost {
                     winner: winner.clone(),
                 };
-                self.history
-                    .add(lost, self.names_of(&dead.branch), dead.branch.id);
+                self.happened(lost, self.names_of(&dead.branch), dead.branch.id);
             }
         }
     }

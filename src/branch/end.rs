@@ -34,7 +34,7 @@ impl Workspace {
         let when = (End::Aborted, clock::now());
         self.table
             .end_tree(&parent, branch, when, &numbers, &mut effects);
-        self.history.add(What::Abort, names, branch.id);
+        self.happened(What::Abort, names, branch.id);
         Ok(effects)
     }
 
@@ -85,8 +85,7 @@ impl Workspace {
             incarnation,
         })?;
         self.table.restored(parent, &branch, name, incarnation);
-        self.history
-            .add(What::Restore, self.names_of(&branch), branch.id);
+        self.happened(What::Restore, self.names_of(&branch), branch.id);
         Ok(branch)
     }
 
@@ -97,7 +96,7 @@ impl Workspace {
         let names = self.names_of(branch);
         self.log(&Record::Expire { branch: branch.id })?;
         self.table.expired(branch);
-        self.history.add(What::Expire, names, branch.id);
+        self.happened(What::Expire, names, branch.id);
         Ok(())
     }
 

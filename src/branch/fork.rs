@@ -52,8 +52,7 @@ impl Workspace {
         })?;
         let child = self.table.forked(&mut state, meta, parent_epoch);
         drop(state);
-        self.history
-            .add(What::Fork, self.names_of(&child), child.id);
+        self.happened(What::Fork, self.names_of(&child), child.id);
         Ok(child)
     }
 
@@ -82,8 +81,7 @@ impl Workspace {
         self.table.renamed(&mut parent, &mut state, name);
         drop(state);
         drop(parent);
-        self.history
-            .add(What::Rename { from }, self.names_of(branch), branch.id);
+        self.happened(What::Rename { from }, self.names_of(branch), branch.id);
         Ok(())
     }
 

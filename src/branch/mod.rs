@@ -10,7 +10,7 @@
 //!
 //! *Lock order*: `quiesce` (shared by every operation, exclusive for a checkpoint's snapshot), then
 //! `family` (for operations on more than one branch), then states from the root down, then the
-//! store.
+//! history, then the store.
 
 mod checkpoint;
 mod clock;

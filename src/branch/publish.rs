@@ -62,7 +62,7 @@ impl Workspace {
                         let what = What::Conflict {
                             paths: paths.clone(),
                         };
-                        self.history.add(what, Vec::new(), BranchId::MAIN);
+                        self.happened(what, Vec::new(), BranchId::MAIN);
                     }
                     return Err(error);
                 }
@@ -91,7 +91,7 @@ impl Workspace {
                 version: applied.version,
                 paths: changes as u64,
             };
-            self.history.add(what, Vec::new(), BranchId::MAIN);
+            self.happened(what, Vec::new(), BranchId::MAIN);
             return Ok(PublishReport {
                 changes,
                 linked: planned.linked.len(),

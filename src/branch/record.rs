@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::history::Happened;
 use super::state::{BranchMeta, Ending, Limits, Policy};
 use crate::tree::{BranchId, Change, Name, Time};
 
@@ -174,6 +175,11 @@ pub enum Record {
         ended: Option<Ending>,
         /// The name that its parent's trash has it under.
         trash_name: Option<Name>,
+    },
+    /// Something happened to a branch; changes nothing.
+    Event {
+        /// What, to whom and when.
+        event: Box<Happened>,
     },
 }
 

@@ -43,6 +43,7 @@ struct Intent {
 /// What the records have led to so far.
 pub(super) struct Replay {
     pub table: Table,
+    history: History,
     effects: Effects,
     views: HashMap<u32, View>,
     parts: Vec<Change>,
@@ -57,6 +58,7 @@ impl Replay {
     pub fn new() -> Replay {
         Replay {
             table: Table::new(),
+            history: History::default(),
             effects: Effects::default(),
             views: HashMap::new(),
             parts: Vec::new(),
@@ -155,6 +157,7 @@ impl Replay {
             Record::Note { branch, note } => {
                 self.branch(lsn, branch)?.state.write().meta.note = note;
             }
+            Record::Event { event } => self.history.replay(*event),
             publish @ (Record::Id { .. }
             | Record::BaseEvent { .. }
             | Record::PublishIntent { .. }
@@ -363,7 +366,7 @@ impl Workspace {
             store,
             base,
             options,
-            history: History::default(),
+            history: replay.history,
             table: replay.table,
             pins: Mutex::default(),
             quiesce: RwLock::default(),

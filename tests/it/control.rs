@@ -303,23 +303,34 @@ fn events_are_json_lines_that_tail_follows() {
     );
 }
 
+/// A reader that was away finds what it has read at the beginning, and what it missed behind that.
 #[test]
-fn events_numbers_grow_and_go_on_after_a_remount() {
+fn events_and_the_log_are_kept_over_remounts_and_kills_and_numbered_without_gaps() {
     let ws = Workspace::with_base(small_base);
+    let first = ws.fork("first");
+    first.write("file", b"changed");
+    first.commit();
     ws.fork("a").abort();
-    ws.remount();
-    ws.fork("b").abort();
-    let text = ws.main().text("@self/events");
-    let numbers: Vec<u64> = text
-        .lines()
-        .map(|l| {
-            serde_json::from_str::<Value>(l).expect("JSON")["seq"]
-                .as_u64()
-                .expect("seq")
-        })
-        .collect();
-    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
-    assert!(!numbers.is_empty());
+    let (mut seen, mut log) = (ws.main().about("events"), ws.main().about("log"));
+    assert!(log.contains("abort main/a"), "{log}");
+    let again: [fn(&Workspace); 3] = [
+        Workspace::remount,
+        Workspace::kill_and_remount,
+        Workspace::remount,
+    ];
+    for (round, again) in again.iter().enumerate() {
+        again(&ws);
+        ws.fork(format!("b{round}").as_str()).abort();
+        let (events, lines) = (ws.main().about("events"), ws.main().about("log"));
+        assert!(events.starts_with(&seen), "{seen}then\n{events}");
+        assert!(lines.starts_with(&log), "{log}then\n{lines}");
+        assert!(lines.contains(&format!("abort main/b{round}")), "{lines}");
+        (seen, log) = (events, lines);
+    }
+    let number = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["seq"].as_u64();
+    let numbers: Vec<_> = seen.lines().filter_map(number).collect();
+    let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
+    assert_eq!(numbers, expected);
 }
 
 #[test]
