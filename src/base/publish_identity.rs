@@ -127,8 +127,8 @@ impl Base {
                 Err(BaseError::NotFound { .. }) => continue,
                 other => other?,
             };
-            // As in `settle_events`: what the owner gets an event of stays until that is dropped, or
-            // a restart would count a name that is not there.
+            // As in `settle_events`: what the owner gets an event of stays until that is dropped,
+            // or a restart would count a name that is not there.
             let has_event = sealed.plan.keep_old || layout.events.has_before(sealed.version);
             if !has_event && loc.area == Area::Old {
                 rustix::fs::unlinkat(self.reach.area(Area::Old), &loc.path, AtFlags::empty())

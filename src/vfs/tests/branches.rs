@@ -288,8 +288,8 @@ impl Merge<'_> {
         })
     }
 
-    /// Whether the parent moved a directory since the fork: after a publish its old place may not be
-    /// found for a branch that moved things there too, and then the commit is refused.
+    /// Whether the parent moved a directory since the fork: after a publish its old place may not
+    /// be found for a branch that moved things there too, and then the commit is refused.
     fn parent_moved_dirs(&self) -> bool {
         let changes = name_changes(self.fork, self.parent);
         let is_dir = |f: &Fid| self.fork.files.get(f).is_some_and(|f| f.kind == Kind::Dir);
