@@ -17,8 +17,8 @@ use super::resolve::{join, origin_of, split};
 use super::{BranchError, State, Workspace, unchanged};
 use crate::base::Found;
 use crate::tree::{
-    Change, Content, Dentry, DentryKey, Extent, FileId, Inode, Kind, Name, Origin, Source, View,
-    Xattrs,
+    Change, Content, Dentry, DentryKey, Extent, FileId, Inode, Kind, Name, Origin, Source, Time,
+    View, Xattrs,
 };
 
 /// The outcome of comparing a branch with its parent.
@@ -407,7 +407,7 @@ impl Merging<'_> {
         let kept = if child_changed { is.attr } else { now };
         inode.attr.nlink = (now.nlink + is.attr.nlink).saturating_sub(before.nlink);
         (inode.attr.mode, inode.attr.uid, inode.attr.gid) = owned(&kept);
-        inode.attr.mtime = is.attr.mtime.max(now.mtime);
+        inode.attr.mtime = merged_time(before.mtime, is.attr.mtime, now.mtime);
         inode.attr.ctime = is.attr.ctime.max(now.ctime);
         if let Some(parent_inode) = parent_inode {
             inode.origin = parent_inode.origin.clone();
@@ -554,6 +554,16 @@ impl Merging<'_> {
             },
         });
         Ok(())
+    }
+}
+
+/// The time of a directory that was `before` at the fork: that of the side that changed it, which
+/// may have set it back, or the later one where both did.
+fn merged_time(before: Time, child: Time, parent: Time) -> Time {
+    match (child == before, parent == before) {
+        (true, _) => parent,
+        (false, true) => child,
+        (false, false) => child.max(parent),
     }
 }
 

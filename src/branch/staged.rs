@@ -1,6 +1,9 @@
 //! Staging for a publish: the new objects that a plan puts into the base.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 
 use super::plan::Planner;
 use super::{BranchError, Workspace};
@@ -88,11 +91,8 @@ impl Planner<'_> {
                             return Err(std::io::ErrorKind::Other.into());
                         }
                     }
-                    let written = extents.iter().last().map_or(0, |extent| extent.end());
-                    match written == inode.attr.size {
-                        true => Ok(()),
-                        false => Ok(rustix::fs::ftruncate(fd, inode.attr.size)?),
-                    }
+                    // A hole at the end was not written.
+                    Ok(rustix::fs::ftruncate(fd, inode.attr.size)?)
                 });
                 match (failed, staged) {
                     (Some(error), _) => return Err(error),
@@ -143,32 +143,54 @@ impl Planner<'_> {
 }
 
 impl Workspace {
-    /// Writes an extent's bytes to the same offset of a file outside the store.
+    /// Writes an extent's bytes to the same offset of a new file outside the store. Holes of the
+    /// source stay holes.
     fn copy_extent(
         &self,
         version: u64,
         extent: &Extent,
         to: BorrowedFd<'_>,
     ) -> Result<(), BranchError> {
-        let (from, mut at) = match &extent.source {
+        let (from, at) = match &extent.source {
             Source::Base { origin, at } => (self.base.open_file(version, &origin.path)?, *at),
             Source::Segment { at, .. } => self.store.seg_fd(crate::store::SegAddr(*at))?,
             Source::Blob { id, at } => (self.store.blob_fd(BlobId(*id))?, *at),
         };
-        let mut off = extent.off;
-        let end = extent.end();
-        while off < end {
-            let want = usize::try_from(end - off)
+        copy_data(from.as_fd(), at, to, extent.off, extent.len)
+            .map_err(|errno| crate::base::copy_error(errno).into())
+    }
+}
+
+/// Copies the data of a range into a file that has nothing there yet, passing over holes:
+/// copy_file_range(2) would fill them with zeros.
+fn copy_data(
+    from: BorrowedFd<'_>,
+    start: u64,
+    to: BorrowedFd<'_>,
+    to_start: u64,
+    len: u64,
+) -> Result<(), Errno> {
+    let end = start + len;
+    let mut at = start;
+    while at < end {
+        at = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Ok(data) if data < end => data,
+            Ok(_) | Err(Errno::NXIO) => break,
+            Err(errno) => return Err(errno),
+        };
+        let hole = rustix::fs::seek(from, SeekFrom::Hole(at))?.min(end);
+        let mut off = to_start + (at - start);
+        while at < hole {
+            let want = usize::try_from(hole - at)
                 .unwrap_or(usize::MAX)
                 .min(1 << 30);
-            match rustix::fs::copy_file_range(&from, Some(&mut at), to, Some(&mut off), want) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(errno) => {
-                    return Err(crate::base::copy_error(errno).into());
-                }
+            match rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut off), want) {
+                // The file was cut behind us: the publish is checked against that elsewhere.
+                Ok(0) => return Ok(()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
             }
         }
-        Ok(())
     }
+    Ok(())
 }

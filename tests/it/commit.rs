@@ -397,3 +397,30 @@ fn a_branch_forked_before_a_publish_commits_what_it_made_of_the_published_files(
     ws.below().check("new", b"new in main and the branchs");
     ws.below().check("made/inside", b"x");
 }
+
+#[test]
+fn a_directory_time_that_the_branch_set_back_is_committed_and_the_parents_own_stays() {
+    let mtime = |tree: &Tree, name: &str| {
+        use std::os::unix::fs::MetadataExt;
+        tree.stat(name).mtime()
+    };
+    let ws = Workspace::build()
+        .base(|base| {
+            for dir in ["mine", "theirs", "both"] {
+                base.mkdir(dir);
+                base.utimes(dir, 1_200_000_000, 0);
+            }
+        })
+        .option("policy=merge")
+        .mount();
+    let main = ws.main();
+    let branch = ws.fork("b");
+    branch.utimes("mine", 1_100_000_000, 0);
+    main.utimes("theirs", 1_000_000_000, 0);
+    branch.utimes("both", 1_100_000_000, 0);
+    main.utimes("both", 1_150_000_000, 0);
+    branch.commit();
+    assert_eq!(mtime(&main, "mine"), 1_100_000_000);
+    assert_eq!(mtime(&main, "theirs"), 1_000_000_000);
+    assert_eq!(mtime(&main, "both"), 1_150_000_000);
+}

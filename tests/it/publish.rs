@@ -1,7 +1,7 @@
 //! Publishing: main's changes move into the base, and nowhere else.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use rustix::io::Errno;
 
@@ -173,4 +173,24 @@ fn a_file_that_was_moved_away_and_back_and_changed_is_published_with_its_content
     ws.below().check("a", b"new content");
     ws.below().check("b", b"new content");
     assert_eq!(ws.below().stat("b").nlink(), 2);
+}
+
+#[test]
+fn holes_of_a_base_file_are_still_holes_after_one_byte_of_it_is_published() {
+    let ws = Workspace::with_base(|base| {
+        base.open_rw("sparse").set_len(1 << 30).expect("truncate");
+    });
+    let branch = ws.fork("b");
+    branch
+        .open_rw("sparse")
+        .write_all_at(b"x", 1 << 29)
+        .expect("write one byte");
+    branch.commit();
+    let published = ws.below().stat("sparse");
+    assert_eq!(published.len(), 1 << 30);
+    assert!(
+        published.blocks() * 512 < 1 << 20,
+        "{} blocks",
+        published.blocks()
+    );
 }

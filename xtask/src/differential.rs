@@ -29,7 +29,6 @@ pub fn run(arguments: &Arguments) -> Done {
         "it",
         "--",
         "--nocapture",
-        "--include-ignored",
         "--exact",
         name,
     ]);
