@@ -108,7 +108,7 @@ impl Vfs {
         {
             workspace.barrier()?;
         }
-        if turn.is_multiple_of(TURNS_TO_EXPIRY) {
+        if turn % TURNS_TO_EXPIRY == 1 {
             workspace.expire_old()?;
         }
         if self.0.starved.swap(false, Ordering::AcqRel) && workspace.expire_oldest()? {

@@ -14,6 +14,7 @@ fn small_base(base: &Tree) {
     base.write("dir/sub/file", b"in sub");
 }
 
+/// "Fork captures the parent's current state, uncommitted work and ignored files included."
 #[test]
 fn a_fork_captures_the_parents_current_state_uncommitted_work_and_ignored_files_included() {
     let ws = Workspace::with_base(|base| {
@@ -41,6 +42,7 @@ fn a_fork_captures_the_parents_current_state_uncommitted_work_and_ignored_files_
     );
 }
 
+/// "Every write(2) that returned before the mkdir is in the fork."
 #[test]
 fn every_write_that_returned_before_the_mkdir_is_in_the_fork() {
     let ws = Workspace::with_base(small_base);
@@ -72,11 +74,13 @@ fn what_a_shared_mapping_holds_is_in_the_fork() {
     assert_eq!(&ws.main().read("file")[100..104], b"over");
 }
 
+/// "Later writes to the parent, or to any other branch, are never seen by the child."
 #[test]
-fn later_writes_to_the_parent_are_never_seen_by_the_child() {
+fn later_writes_to_the_parent_or_to_any_other_branch_are_never_seen_by_the_child() {
     let ws = Workspace::with_base(small_base);
     let main = ws.main();
-    let branch = main.fork("b");
+    let (branch, sibling) = (main.fork("b"), main.fork("sibling"));
+    let child = branch.fork("child");
     let shown = snapshot::of(branch.root());
     main.write("file", b"changed");
     main.append("dir/file", b" and more");
@@ -94,6 +98,11 @@ fn later_writes_to_the_parent_are_never_seen_by_the_child() {
     );
     main.remove_all("moved");
     main.unlink("file");
+    for other in [&sibling, &child] {
+        other.write("file", b"of another branch");
+        other.remove_all("dir");
+        other.write("new", b"new");
+    }
     snapshot::assert_same(
         &shown,
         &snapshot::of(branch.root()),
@@ -114,6 +123,7 @@ fn later_writes_to_the_parent_are_not_seen_by_a_child_that_has_the_file_open() {
     }
 }
 
+/// "Isolation: a branch sees its snapshot plus its own writes, nothing else."
 #[test]
 fn a_branch_sees_its_snapshot_plus_its_own_writes_and_nothing_else() {
     let ws = Workspace::with_base(small_base);

@@ -14,8 +14,9 @@ fn small_base(base: &Tree) {
     base.write("dir/file", b"in dir");
 }
 
+/// "Commit publishes the branch's changes into its immediate parent as one atomic step."
 #[test]
-fn a_commit_publishes_the_branchs_changes_into_its_parent_and_the_base() {
+fn commit_publishes_the_branchs_changes_into_its_immediate_parent_as_one_atomic_step() {
     let ws = Workspace::with_base(small_base);
     let branch = ws.fork("b");
     branch.write("file", b"changed");
@@ -103,8 +104,9 @@ fn a_nested_commit_lands_in_the_parent_and_not_in_the_base() {
     ws.below().check("made/file", b"x");
 }
 
+/// "Only a branch without live children commits."
 #[test]
-fn a_branch_with_live_children_does_not_commit() {
+fn only_a_branch_without_live_children_commits() {
     let ws = Workspace::with_base(small_base);
     let outer = ws.fork("outer");
     outer.write("file", b"outer");
@@ -118,8 +120,9 @@ fn a_branch_with_live_children_does_not_commit() {
     ws.main().check("file", b"outer");
 }
 
+/// "Success advances it, and every sibling forked before it is lost at that moment."
 #[test]
-fn the_first_commit_wins_and_every_sibling_forked_before_it_is_lost() {
+fn success_advances_the_generation_and_every_sibling_forked_before_it_is_lost_at_that_moment() {
     let ws = Workspace::with_base(small_base);
     let main = ws.main();
     let (a, b, c) = (main.fork("a"), main.fork("b"), main.fork("c"));
@@ -181,8 +184,11 @@ fn of_branches_that_commit_at_once_exactly_one_wins() {
     }
 }
 
+/// "If both sides changed the same path since the fork, commit is refused with EBUSY and
+/// nothing changes on either side."
 #[test]
-fn a_path_that_the_parent_changed_since_the_fork_is_not_overwritten() {
+fn if_both_sides_changed_the_same_path_commit_is_refused_with_ebusy_and_nothing_changes_on_either()
+{
     type Change = fn(&Tree);
     let cases: [(&str, Change, Change); 8] = [
         (
@@ -250,8 +256,9 @@ fn a_path_that_the_parent_changed_since_the_fork_is_not_overwritten() {
     }
 }
 
+/// "Changes written directly into the parent after the fork are not overwritten."
 #[test]
-fn changes_of_parent_and_branch_to_different_paths_both_land() {
+fn changes_written_directly_into_the_parent_after_the_fork_are_not_overwritten() {
     let ws = Workspace::with_base(small_base);
     let main = ws.main();
     let branch = main.fork("b");
@@ -268,16 +275,21 @@ fn changes_of_parent_and_branch_to_different_paths_both_land() {
     );
 }
 
+/// "Policy merge (per mount or per branch): siblings survive a commit; the check is per path
+/// only."
 #[test]
-fn under_the_policy_merge_siblings_survive_and_the_check_is_per_path() {
+fn policy_merge_per_mount_or_per_branch_siblings_survive_a_commit_the_check_is_per_path_only() {
     let by_option = Workspace::build()
         .base(small_base)
         .option("policy=merge")
         .mount();
     let by_command = Workspace::with_base(small_base);
     by_command.main().ctl("policy merge").expect("policy merge");
-    for ws in [by_option, by_command] {
-        let main = ws.main();
+    // Of a branch, while the mount's policy is the other one.
+    let in_branch = Workspace::with_base(small_base);
+    let outer = in_branch.fork("outer");
+    outer.ctl("policy merge").expect("policy merge");
+    for main in [by_option.main(), by_command.main(), outer] {
         let (a, b, c) = (main.fork("a"), main.fork("b"), main.fork("c"));
         a.write("file", b"a");
         b.write("other", b"b");
@@ -295,6 +307,7 @@ fn under_the_policy_merge_siblings_survive_and_the_check_is_per_path() {
     }
 }
 
+/// "A process that held the parent's old file open keeps reading the old content."
 #[test]
 fn a_process_that_held_the_parents_old_file_open_keeps_reading_the_old_content() {
     let ws = Workspace::with_base(|base| base.write("file", vec![b'o'; 100_000]));
@@ -309,8 +322,9 @@ fn a_process_that_held_the_parents_old_file_open_keeps_reading_the_old_content()
     main.check("file", vec![b'n'; 50_000]);
 }
 
+/// "... and a reader of the mount never sees half of it."
 #[test]
-fn a_reader_of_the_mount_never_sees_half_a_commit_nor_an_old_state_after_a_new_one() {
+fn a_reader_of_the_mount_never_sees_half_of_a_commit_nor_an_old_state_after_a_new_one() {
     let ws = Workspace::with_base(|base| {
         (0..8).for_each(|i| base.write(format!("f{i}"), b"000"));
     });

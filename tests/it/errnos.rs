@@ -25,6 +25,8 @@ fn check_explained(branch: &Branch, errno: &str, words: &[&str]) {
     }
 }
 
+/// "ESTALE: this branch lost, was committed, or was aborted: the first winner has already
+/// landed."
 #[test]
 fn estale_this_branch_lost_was_committed_or_was_aborted() {
     let ws = Workspace::with_base(small_base);
@@ -41,6 +43,8 @@ fn estale_this_branch_lost_was_committed_or_was_aborted() {
     assert_errno(control.write(b"commit\n"), Errno::STALE);
 }
 
+/// "EBUSY: path-level conflict: the parent changed the same path since the fork
+/// (`@self/conflicts` names them)."
 #[test]
 fn ebusy_the_parent_changed_the_same_path_since_the_fork() {
     let ws = Workspace::with_base(small_base);
@@ -54,6 +58,7 @@ fn ebusy_the_parent_changed_the_same_path_since_the_fork() {
     assert!(preview.contains("refused EBUSY"), "{preview}");
 }
 
+/// "ENOTEMPTY: the branch has live children."
 #[test]
 fn enotempty_the_branch_has_live_children() {
     let ws = Workspace::with_base(small_base);
@@ -66,6 +71,7 @@ fn enotempty_the_branch_has_live_children() {
     branch.child("child").check("file", b"base");
 }
 
+/// "EEXIST: name taken."
 #[test]
 fn eexist_the_name_is_taken() {
     let ws = Workspace::with_base(small_base);
@@ -76,6 +82,7 @@ fn eexist_the_name_is_taken() {
     main.child("b").check("file", b"kept");
 }
 
+/// "ENOENT: no such branch."
 #[test]
 fn enoent_there_is_no_such_branch() {
     let ws = Workspace::with_base(small_base);
@@ -86,6 +93,7 @@ fn enoent_there_is_no_such_branch() {
     assert_errno(main.ctl("restore none"), Errno::NOENT);
 }
 
+/// "EINVAL: unknown command or bad name."
 #[test]
 fn einval_the_command_is_unknown_or_the_name_is_bad() {
     let ws = Workspace::with_base(small_base);
@@ -123,6 +131,7 @@ fn as_nobody(dir: &std::path::Path, command: &str) -> crate::harness::process::D
     run(dir, "setpriv", &nobody)
 }
 
+/// "EPERM, EACCES: not the branch's owner."
 #[test]
 fn eperm_or_eacces_not_the_branchs_owner() {
     requirements::root();
@@ -168,6 +177,7 @@ fn a_branch_belongs_to_who_made_it() {
     assert_eq!(done.out, "x\n");
 }
 
+/// "EDQUOT: the branch's limit is reached: nothing already written is lost."
 #[test]
 fn edquot_the_branchs_limit_is_reached_and_nothing_already_written_is_lost() {
     let ws = Workspace::with_base(small_base);
@@ -195,6 +205,7 @@ fn edquot_the_branchs_limit_is_reached_and_nothing_already_written_is_lost() {
     ws.main().write("unlimited", vec![1; 2 << 20]);
 }
 
+/// "ENOSPC: the store is full: nothing already written is lost."
 #[test]
 fn enospc_the_store_is_full_and_nothing_already_written_is_lost() {
     let ws = Workspace::build().in_memory("64m").mount();

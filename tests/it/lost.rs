@@ -83,8 +83,9 @@ fn the_paths_of_an_ended_branch_lead_nowhere() {
     }
 }
 
+/// "Its files answer ESTALE."
 #[test]
-fn the_descriptors_of_an_ended_branch_answer_estale() {
+fn its_files_answer_estale_once_a_branch_is_lost_or_has_ended() {
     for end in ENDS {
         let ws = Workspace::with_base(small_base);
         let branch = ws.fork("b");
@@ -134,8 +135,9 @@ fn a_descriptor_of_a_file_that_was_unlinked_in_the_branch_dies_with_it() {
     assert_errno(held.read_at(&mut [0; 4], 0), Errno::STALE);
 }
 
+/// "Its mmaps fault."
 #[test]
-fn a_mapping_of_an_ended_branch_faults() {
+fn its_mmaps_fault_once_a_branch_is_lost_or_has_ended() {
     let script = r#"
 f = open(sys.argv[1], 'r+b')
 m = mmap.mmap(f.fileno(), 100000)
@@ -190,8 +192,9 @@ for call in calls:
     assert_eq!(python.end(), 0);
 }
 
+/// "Its commit is refused."
 #[test]
-fn a_lost_branchs_commit_and_abort_are_refused_with_estale() {
+fn its_commit_is_refused_with_estale_once_a_branch_is_lost_and_so_is_its_abort() {
     let ws = Workspace::with_base(small_base);
     let branch = ws.fork("b");
     let controls: Vec<_> = [".ctl", ".commit", ".abort"]
@@ -274,8 +277,10 @@ while True:
     Tree::at(ws.base()).check("small", b"won");
 }
 
+/// "Nothing is lost by accident: aborted and lost branches stay recoverable under
+/// `@branches/.trash/NAME` (read-only)."
 #[test]
-fn aborted_and_lost_branches_are_in_the_trash_and_can_only_be_read() {
+fn aborted_and_lost_branches_stay_recoverable_in_the_trash_read_only() {
     let ws = Workspace::with_base(small_base);
     let main = ws.main();
     let (aborted, lost) = (main.fork("aborted"), main.fork("lost"));
@@ -305,8 +310,9 @@ fn aborted_and_lost_branches_are_in_the_trash_and_can_only_be_read() {
     entry.check("small", b"lost work");
 }
 
+/// "`mv` back to restore."
 #[test]
-fn a_branch_is_restored_from_the_trash_by_mv() {
+fn mv_back_restores_aborted_and_lost_branches() {
     let ws = Workspace::with_base(small_base);
     let main = ws.main();
     let (aborted, lost) = (main.fork("aborted"), main.fork("lost"));
@@ -387,8 +393,9 @@ fn rm_of_a_branch_asks_for_rmdir_and_takes_one() {
     assert_errno(fs::remove_dir(outer.root()), Errno::NOTEMPTY);
 }
 
+/// "... until they expire or space is needed."
 #[test]
-fn the_trash_makes_room_when_space_is_needed() {
+fn aborted_and_lost_branches_stay_until_space_is_needed() {
     let ws = Workspace::build().in_memory("64m").mount();
     let lost = ws.fork("lost");
     lost.write("big", vec![1; 24 << 20]);

@@ -196,8 +196,9 @@ fn umount_of_what_is_no_mount_is_an_error() {
     assert!(done.err.contains(text(ws.base())), "{}", done.err);
 }
 
+/// "Publishing moves main's changes down into the base: ... at unmount."
 #[test]
-fn umount_publishes_what_main_has() {
+fn publishing_happens_at_unmount() {
     let ws = Workspace::with_base(small_base);
     ws.main().write("file", b"written in main");
     ws.main().mkdir("made");

@@ -56,8 +56,10 @@ fn a_link_put_into_the_base_behind_the_mount_leads_no_publish_out_of_it() {
     branch.check("dir/file", b"changed");
 }
 
+/// "A file of the base that somebody changed behind the mount since it was copied up is never
+/// overwritten: the publish or commit is refused and names it."
 #[test]
-fn a_base_file_that_somebody_changed_behind_the_mount_is_never_overwritten() {
+fn a_base_file_changed_behind_the_mount_since_its_copy_up_is_never_overwritten_by_a_commit() {
     let ws = Workspace::with_base(small_base);
     let branch = ws.fork("b");
     branch.write("file", b"branch");
@@ -72,6 +74,7 @@ fn a_base_file_that_somebody_changed_behind_the_mount_is_never_overwritten() {
     );
 }
 
+/// "`manual` exists: nothing but `echo publish > .ctl` and the unmount publish."
 #[test]
 fn with_publish_manual_the_base_changes_when_told_to_and_at_unmount() {
     let ws = Workspace::build()

@@ -58,8 +58,9 @@ fn check_family(family: &[(Branch, snapshot::Snapshot)], when: &str) {
     }
 }
 
+/// "Branches survive unmount, daemon death and power loss; a remount finds them all."
 #[test]
-fn branches_survive_unmount() {
+fn branches_survive_unmount_and_a_remount_finds_them_all() {
     let ws = Workspace::with_base(small_base);
     let family = family(&ws);
     ws.unmount();
@@ -69,8 +70,9 @@ fn branches_survive_unmount() {
     assert_eq!(ws.main().children(), ["a", "b", "clean"]);
 }
 
+/// "Branches survive unmount, daemon death and power loss; a remount finds them all."
 #[test]
-fn branches_survive_the_daemons_death_with_every_acknowledged_operation() {
+fn branches_survive_daemon_death_with_every_acknowledged_operation() {
     let ws = Workspace::with_base(small_base);
     let family = family(&ws);
     for round in 0..3 {
@@ -252,8 +254,9 @@ fn kill_during_commit(ws: &Workspace, round: usize, delay: usize) {
     }
 }
 
+/// "A crash at any instruction leaves the parent wholly before or wholly after."
 #[test]
-fn a_kill_at_any_moment_of_a_commit_leaves_it_wholly_done_or_wholly_undone() {
+fn a_crash_at_any_moment_leaves_the_parent_wholly_before_or_wholly_after() {
     let seconds = std::env::var("BRANCHFS_KILL_SECONDS")
         .ok()
         .and_then(|s| s.parse().ok());

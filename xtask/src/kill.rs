@@ -19,7 +19,7 @@ pub fn run(arguments: &Arguments) -> Done {
     let mut test = cargo();
     test.args(["test", "--package", "branchfs", "--test", "it", "--"]);
     test.args(["--nocapture", "--test-threads", "1", "--exact"]);
-    test.arg("recovery::a_kill_at_any_moment_of_a_commit_leaves_it_wholly_done_or_wholly_undone");
+    test.arg("recovery::a_crash_at_any_moment_leaves_the_parent_wholly_before_or_wholly_after");
     test.arg("recovery::kills_under_load_lose_nothing_that_was_acknowledged");
     test.env("BRANCHFS_KILL_SECONDS", arguments.seconds.to_string());
     succeed(test)

@@ -1,9 +1,11 @@
 //! What the tests stand on: a workspace per test, trees, commands, comparisons, time limits.
 
 mod branch;
+pub mod inotify;
 pub mod mapping;
 pub mod mounts;
 pub mod posix;
+mod power;
 pub mod process;
 pub mod requirements;
 pub mod run_dir;
