@@ -63,8 +63,9 @@ use crate::tree::{BranchId, Change, Extent, Kind, Source, View};
 /// What the user chose for a workspace.
 #[derive(Clone, Debug)]
 pub struct WorkspaceOptions {
-    /// The policy of branches that do not say otherwise.
-    pub policy: Policy,
+    /// The policy that main gets, and with it every later fork of main; what it was, or in a new
+    /// store [`Policy::FirstWinner`], if `None`.
+    pub policy: Option<Policy>,
     /// When main's changes go down into the base.
     pub publish: PublishMode,
     /// How long ended branches stay in the trash.

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::table::{Table, TrashNumbers};
 use super::{
-    Branch, BranchError, BranchMeta, Effects, End, History, Limits, Record, Workspace,
+    Branch, BranchError, BranchMeta, Effects, End, History, Limits, Policy, Record, Workspace,
     WorkspaceOptions, apply, clock,
 };
 use crate::base::{Base, BaseConfig, EventRecord, IdConfig, IdEntry};
@@ -381,8 +381,27 @@ impl Workspace {
             let intent = replay.intent.take();
             workspace.finish_publish(intent.map(|i| (i.plan, i.view, i.flipped)))?;
             workspace.base.trim(workspace.oldest_pinned());
+            workspace.apply_policy()?;
         }
         Ok(workspace)
+    }
+}
+
+impl Workspace {
+    /// Gives main the policy that the user chose now, if another was chosen before.
+    fn apply_policy(&self) -> Result<(), BranchError> {
+        let main = self.main();
+        let before = main.state.read().meta.policy;
+        match self.options.policy {
+            Some(policy) if policy != before => self.set(
+                &main,
+                &Record::Policy {
+                    branch: main.id,
+                    policy,
+                },
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -406,7 +425,7 @@ fn new_main(options: &WorkspaceOptions) -> Branch {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         created: clock::now(),
-        policy: options.policy,
+        policy: options.policy.unwrap_or(Policy::FirstWinner),
         generation: 0,
         fork_generation: 0,
         epoch: 1,

@@ -50,6 +50,14 @@ pub enum CliError {
         /// The workspace.
         path: PathBuf,
     },
+    /// mount(8) or umount(8) named a mount namespace that cannot be entered.
+    #[error("cannot enter the mount namespace {}: {source}", path.display())]
+    Namespace {
+        /// The file that stands for it.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// An option of a mount is wrong.
     #[error(transparent)]
     Option(#[from] OptionError),
@@ -81,6 +89,7 @@ impl CliError {
             )),
             CliError::Output { .. }
             | CliError::Patch { .. }
+            | CliError::Namespace { .. }
             | CliError::Option(_)
             | CliError::Daemon(_)
             | CliError::StillPublishing { .. } => None,
@@ -97,6 +106,7 @@ impl CliError {
             CliError::Client(_)
             | CliError::Output { .. }
             | CliError::Patch { .. }
+            | CliError::Namespace { .. }
             | CliError::Mounted { .. }
             | CliError::Daemon(_)
             | CliError::StillPublishing { .. } => Exit::Failed,

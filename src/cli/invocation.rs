@@ -2,7 +2,8 @@
 //!
 //! mount(8) runs `/sbin/mount.branchfs SRC DIR -o …` for `-t branchfs`, `/sbin/mount.fuse.branchfs`
 //! for `-t fuse.branchfs`, and where that does not exist `mount.fuse`, which executes
-//! `branchfs SRC DIR -o …`. All of them are the same binary.
+//! `branchfs SRC DIR -o …`. umount(8) runs `/sbin/umount.fuse.branchfs DIR`, since the mount table
+//! says `fuse.branchfs`. All of them are the same binary.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -11,17 +12,34 @@ use clap::CommandFactory;
 
 use super::Cli;
 
-/// The arguments for the mount helper, if that is what was called.
-pub fn mount_helper(arguments: &[OsString]) -> Option<Vec<OsString>> {
-    let name = arguments
-        .first()
-        .and_then(|program| Path::new(program).file_name())?;
-    let by_name = name == "mount.branchfs" || name == "mount.fuse.branchfs";
-    (by_name || from_mount_fuse(arguments)).then(|| arguments.to_vec())
+/// The programs that the binary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// `branchfs COMMAND`.
+    Command,
+    /// What mount(8) calls.
+    Mount,
+    /// What umount(8) calls.
+    Umount,
+}
+
+impl Invocation {
+    /// What a command line asks for, argv\[0\] included.
+    pub fn of(arguments: &[OsString]) -> Invocation {
+        let name = arguments
+            .first()
+            .and_then(|program| Path::new(program).file_name()?.to_str());
+        match name {
+            Some("mount.branchfs" | "mount.fuse.branchfs") => Invocation::Mount,
+            Some("umount.branchfs" | "umount.fuse.branchfs") => Invocation::Umount,
+            _ if is_from_mount_fuse(arguments) => Invocation::Mount,
+            _ => Invocation::Command,
+        }
+    }
 }
 
 /// `branchfs SRC DIR … -o …`, where SRC is no command.
-fn from_mount_fuse(arguments: &[OsString]) -> bool {
+fn is_from_mount_fuse(arguments: &[OsString]) -> bool {
     let [_, source, directory, rest @ ..] = arguments else {
         return false;
     };
@@ -41,27 +59,33 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(line: &str, helper: bool) {
+    fn check(line: &str, expect: Invocation) {
         let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        assert_eq!(mount_helper(&arguments).is_some(), helper, "{line}");
+        assert_eq!(Invocation::of(&arguments), expect, "{line}");
     }
 
     #[test]
     fn the_name_decides() {
-        check("/sbin/mount.branchfs /src /dir -o rw", true);
-        check("mount.fuse.branchfs /src /dir", true);
-        check("mount.branchfs", true);
-        check("/usr/bin/branchfs mount /src /dir -o ro", false);
-        check("branchfs", false);
+        check("/sbin/mount.branchfs /src /dir -o rw", Invocation::Mount);
+        check("mount.fuse.branchfs /src /dir", Invocation::Mount);
+        check("mount.branchfs", Invocation::Mount);
+        check("/sbin/umount.branchfs /dir", Invocation::Umount);
+        check("umount.fuse.branchfs /dir -l", Invocation::Umount);
+        check(
+            "/usr/bin/branchfs mount /src /dir -o ro",
+            Invocation::Command,
+        );
+        check("branchfs umount /dir", Invocation::Command);
+        check("branchfs", Invocation::Command);
     }
 
     #[test]
     fn what_mount_fuse_executes_is_recognised() {
-        check("branchfs /src /dir -o rw,nosuid", true);
-        check("branchfs /src /dir -orw", true);
-        check("branchfs src dir -o rw", true);
-        check("branchfs /src /dir", false);
-        check("branchfs commit fix-a -o", false);
-        check("branchfs --version /dir -o rw", false);
+        check("branchfs /src /dir -o rw,nosuid", Invocation::Mount);
+        check("branchfs /src /dir -orw", Invocation::Mount);
+        check("branchfs src dir -o rw", Invocation::Mount);
+        check("branchfs /src /dir", Invocation::Command);
+        check("branchfs commit fix-a -o", Invocation::Command);
+        check("branchfs --version /dir -o rw", Invocation::Command);
     }
 }

@@ -40,6 +40,7 @@ mod restore;
 mod status;
 mod tree;
 mod umount;
+mod umount_helper;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use error::{CliError, Exit};
+use invocation::Invocation;
 pub use output::Session;
 
 /// The arguments of `branchfs`.
@@ -127,10 +129,12 @@ pub fn run() -> ExitCode {
 
 /// Runs a command line; the answer is the process's exit code.
 pub fn run_with(arguments: &[OsString], session: &mut Session<'_>) -> u8 {
-    if let Some(arguments) = invocation::mount_helper(arguments) {
-        return mount_helper::run(&arguments, session);
-    }
-    let result = match Cli::try_parse_from(arguments) {
+    let result = match Invocation::of(arguments) {
+        Invocation::Mount => return mount_helper::run(arguments, session),
+        Invocation::Umount => return umount_helper::run(arguments, session),
+        Invocation::Command => Cli::try_parse_from(arguments),
+    };
+    let result = match result {
         Ok(cli) => cli.command.run(session),
         Err(error) => session.usage(&error),
     };

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::{CliError, Exit};
 use super::output::Session;
-use crate::daemon::{DaemonConfig, MountOptions, Request, mount_workspace};
+use crate::daemon::{
+    DaemonConfig, MountOptions, Request, mount_workspace, mounted_options, remount,
+};
 use crate::sys::process::close_inherited_fds;
 
 /// Mount a directory with branches; it shows the branch main
@@ -33,6 +35,30 @@ pub struct Args {
     /// Say more; twice for still more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Pass over options that are not known, as `mount -s` asks for
+    #[arg(skip)]
+    pub sloppy: bool,
+}
+
+impl Args {
+    /// What `-o` says.
+    pub(super) fn options(&self) -> Result<MountOptions, CliError> {
+        self.options_over(MountOptions::default())
+    }
+
+    /// What `-o` makes of `options`.
+    fn options_over(&self, mut options: MountOptions) -> Result<MountOptions, CliError> {
+        for list in &self.options {
+            if !self.sloppy {
+                options.apply(list)?;
+                continue;
+            }
+            for name in options.apply_known(list)? {
+                log::warn!("mount option {name:?} is not known and has no effect");
+            }
+        }
+        Ok(options)
+    }
 }
 
 /// Runs the command.
@@ -46,16 +72,15 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
 
 /// Mounts, and serves the mount in the background or until it ends.
 fn serve(args: &Args) -> Result<(), CliError> {
-    let mut options = MountOptions::default();
-    for list in &args.options {
-        options.apply(list)?;
-    }
     start_log(args.verbose);
+    let options = args.options()?;
     // The daemon must not keep the caller's pipes and locks.
     close_inherited_fds()?;
     if options.remount {
         let mountpoint = args.mountpoint.as_ref().unwrap_or(&args.base);
-        return Ok(crate::daemon::remount(mountpoint, &options)?);
+        let now = mounted_options(mountpoint)?;
+        let wanted = args.options_over(now.clone())?;
+        return Ok(remount(mountpoint, &now, &wanted)?);
     }
     Ok(mount_workspace(Request {
         base: args.base.clone(),

@@ -34,8 +34,11 @@ pub struct Args {
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
     let root = match Workspace::find(args.path.as_deref(), session.is_mount) {
         Ok(workspace) => {
-            if !args.no_publish {
-                publish(&workspace, session)?;
+            if !args.no_publish
+                && let Err(error) = publish(&workspace)
+            {
+                session.hint("unmount all the same, nothing is lost: branchfs umount --no-publish");
+                return Err(error);
             }
             workspace.root().to_owned()
         }
@@ -49,22 +52,19 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn publish(workspace: &Workspace, session: &mut Session<'_>) -> Result<(), CliError> {
+/// Publishes what main holds.
+pub(super) fn publish(workspace: &Workspace) -> Result<(), CliError> {
     match workspace.top().command(Verb::Publish, &Command::Publish) {
         // A read-only mount has nothing to publish that it could.
         Err(ClientError::Refused {
             errno: libc::EROFS, ..
         }) => Ok(()),
-        Err(error) => {
-            session.hint("unmount all the same, nothing is lost: branchfs umount --no-publish");
-            Err(error.into())
-        }
-        Ok(()) => Ok(()),
+        other => Ok(other?),
     }
 }
 
-/// Unmounts the workspace whose mount point is `root`.
-fn unmount(root: &Path, lazy: bool) -> Result<(), CliError> {
+/// Unmounts the workspace whose mount point is `root`; returns when its daemon has ended.
+pub(super) fn unmount(root: &Path, lazy: bool) -> Result<(), CliError> {
     let pid = daemon_of(root);
     let watch = pid.map(ProcessWatch::new).transpose()?.flatten();
     crate::daemon::unmount(root, lazy)?;

@@ -405,20 +405,27 @@ impl Texts<'_> {
 }
 
 /// The lines of `@self/config`.
-pub fn config(workspace: &Workspace, base: &str, store: &str, mount: &str) -> String {
+pub fn config(
+    workspace: &Workspace,
+    base: &str,
+    store: &str,
+    mount: &str,
+    show_ctl: bool,
+) -> String {
     let options = &workspace.options;
     let publish = match options.publish {
         PublishMode::Sync => "sync",
         PublishMode::Async => "async",
         PublishMode::Manual => "manual",
     };
-    let policy = match options.policy {
+    let main = workspace.main().state.read().meta.policy;
+    let policy = match main {
         crate::branch::Policy::FirstWinner => Policy::FirstWinner,
         crate::branch::Policy::Merge => Policy::Merge,
     };
     format!(
         "base {base}\nstore {store}\nmountpoint {mount}\npolicy {policy}\npublish {publish}\n\
-         trash {}s\nread_only {}\npid {}\nversion {}\n",
+         trash {}s\nread_only {}\nshow_ctl {show_ctl}\npid {}\nversion {}\n",
         options.trash.as_secs(),
         options.read_only,
         std::process::id(),

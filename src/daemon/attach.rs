@@ -128,17 +128,8 @@ impl Attach<'_> {
     }
 }
 
-/// Changes the flags of the branchfs mount at `mountpoint` to those of `options`, as root.
-pub fn remount(mountpoint: &Path, options: &MountOptions) -> Result<(), DaemonError> {
-    let flags = options.mount_flags(flags_of(mountpoint) - MountFlags::RDONLY);
-    rustix::mount::mount_remount(mountpoint, flags, c"").map_err(|error| DaemonError::Mount {
-        mountpoint: mountpoint.to_path_buf(),
-        source: error.into(),
-    })
-}
-
 /// The restrictions of the file system that `path` is on, none where it cannot be asked.
-fn flags_of(path: &Path) -> MountFlags {
+pub(super) fn flags_of(path: &Path) -> MountFlags {
     let Ok(stat) = rustix::fs::statvfs(path) else {
         return MountFlags::empty();
     };

@@ -60,6 +60,27 @@ pub fn unmount(path: &Path, lazy: bool) -> Result<(), DaemonError> {
     }
 }
 
+/// Cuts the branchfs mount at `path` off from its daemon and takes it out of the tree, whoever uses
+/// it: what waits for it gets ECONNABORTED.
+///
+/// # Errors
+/// [`DaemonError::NotMounted`] where the topmost mount at `path` is not ours.
+pub fn unmount_by_force(path: &Path) -> Result<(), DaemonError> {
+    let path = absolute(path)?;
+    let table = MountTable::read()?;
+    let mount = table.top_at(&path).filter(|mount| mount.is_branchfs());
+    let Some(mount) = mount else {
+        return Err(DaemonError::NotMounted { path });
+    };
+    abort_connection(mount.device);
+    // MNT_FORCE aborts the connection too, for root, where sysfs does not show it.
+    let force = match rustix::process::geteuid().is_root() {
+        true => UnmountFlags::FORCE,
+        false => UnmountFlags::empty(),
+    };
+    take_down(&path, UnmountFlags::DETACH | force)
+}
+
 /// Removes the mount at `path` if it is ours and dead; whether there was one.
 ///
 /// A path that cannot be found is no dead mount. Asks the mount for its root's attributes, past the

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::holders::Holder;
+use super::options::OptionError;
 use crate::fuse;
 
 /// Why a mount could not be made, served or ended.
@@ -98,6 +99,18 @@ pub enum DaemonError {
     NotMounted {
         /// Where.
         path: PathBuf,
+    },
+    /// An option that a remount cannot change.
+    #[error("the option {option} cannot be changed by a remount; unmount and mount again")]
+    Fixed {
+        /// Which.
+        option: &'static str,
+    },
+    /// A mount tells an option that is none.
+    #[error("cannot read the options of the mount")]
+    Config {
+        /// The cause.
+        source: OptionError,
     },
     /// A mount is in use.
     #[error("{} is busy: {}", path.display(), list(holders))]

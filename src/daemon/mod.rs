@@ -7,7 +7,9 @@
 //! | --- | --- |
 //! | [`options`] | what `-o` says |
 //! | [`attach`] | making the mount, by mount(2) or fusermount3 |
+//! | [`mod@remount`] | other options for a mount that is there |
 //! | [`detach`] | ending it, dead mounts included |
+//! | [`ending`] | waiting for a daemon whose mount is gone |
 //! | [`holders`] | who keeps a mount busy |
 //! | [`mountinfo`] | which mounts there are |
 //! | [`background`] | fork, and telling the parent when the mount answers |
@@ -29,24 +31,26 @@
 mod attach;
 mod background;
 mod detach;
+mod ending;
 mod error;
 mod holders;
 mod mounted;
 mod mountinfo;
 mod options;
+mod remount;
 mod serve;
 mod site;
 #[cfg(test)]
 mod tests;
 mod workspace;
 
-pub use attach::remount;
-pub use detach::{ProcessWatch, clear_dead_mount, unmount};
+pub use detach::{ProcessWatch, clear_dead_mount, unmount, unmount_by_force};
 pub use error::DaemonError;
 pub use holders::Holder;
 pub use mounted::{Kernel, MountConfig, Mounted};
 pub use mountinfo::{Mount, MountTable};
 pub use options::{MountFlag, MountOptions, OptionError, Policy, Publish};
+pub use remount::{mounted_options, remount};
 pub use serve::{DaemonConfig, serve};
 pub use workspace::{
     Finding, Request, STORE_NAME, Verified, check_store, collect_store, mount_workspace,

@@ -48,8 +48,16 @@ pub struct MountTable(pub Vec<Mount>);
 impl MountTable {
     /// Reads it.
     pub fn read() -> Result<MountTable, DaemonError> {
-        let text = std::fs::read("/proc/self/mountinfo")
-            .map_err(|source| DaemonError::MountInfo { source })?;
+        MountTable::read_from("/proc/self/mountinfo")
+    }
+
+    /// Reads that of another process's namespace.
+    pub(super) fn of_process(pid: u32) -> Result<MountTable, DaemonError> {
+        MountTable::read_from(&format!("/proc/{pid}/mountinfo"))
+    }
+
+    fn read_from(file: &str) -> Result<MountTable, DaemonError> {
+        let text = std::fs::read(file).map_err(|source| DaemonError::MountInfo { source })?;
         MountTable::parse(&text).map_err(|source| DaemonError::MountInfo { source })
     }
 

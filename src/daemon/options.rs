@@ -14,10 +14,9 @@ use rustix::mount::MountFlags;
 use thiserror::Error;
 
 /// When a commit is refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// The first branch to commit wins; its siblings are lost.
-    #[default]
     FirstWinner,
     /// Siblings survive a commit; only changes to the same path conflict.
     Merge,
@@ -46,8 +45,9 @@ pub struct MountFlag {
 /// The options of a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountOptions {
-    /// `policy=first-winner|merge`: what happens to the siblings of a branch that commits.
-    pub policy: Policy,
+    /// `policy=first-winner|merge`: what happens to the siblings of a branch that commits; as it
+    /// was before (first-winner in a new store) if `None`.
+    pub policy: Option<Policy>,
     /// `publish=sync|async|manual`: when main's changes reach the base.
     pub publish: Publish,
     /// `trash=24h`: how long lost and aborted branches can be restored; a number with `s`, `m`,
@@ -70,7 +70,7 @@ pub struct MountOptions {
 impl Default for MountOptions {
     fn default() -> MountOptions {
         MountOptions {
-            policy: Policy::default(),
+            policy: None,
             publish: Publish::default(),
             trash: Duration::from_secs(24 * 60 * 60),
             show_ctl: false,
@@ -105,7 +105,7 @@ pub enum OptionError {
 }
 
 /// Options of mount(8), fstab(5) and systemd.mount(5) that say nothing to a file system. The last
-/// three are how every mount of ours is, and what mount.fuse adds of its own.
+/// line is how every mount of ours is, and what mount.fuse adds of its own.
 const IGNORED: &[&str] = &[
     "rw",
     "defaults",
@@ -124,10 +124,23 @@ const IGNORED: &[&str] = &[
     "async",
     "silent",
     "loud",
+    "mand",
+    "nomand",
+    "iversion",
+    "noiversion",
     "default_permissions",
     "nonempty",
     "big_writes",
 ];
+
+/// Options with a value that say nothing to a file system. The last three are what the mount table
+/// shows of a FUSE mount, which mount(8) hands back at a remount.
+const IGNORED_WITH_VALUE: &[&str] = &[
+    "user", "comment", "helper", "uhelper", "user_id", "group_id", "rootmode",
+];
+
+/// Flags that are how fusermount3 mounts in any case, by names that it does not know.
+const UNKNOWN_TO_FUSERMOUNT: &[&str] = &["relatime", "atime", "diratime"];
 
 /// Option, flag of mount(2), and whether it sets the flag or clears it.
 const FLAGS: &[(&str, MountFlags, bool)] = &[
@@ -144,6 +157,11 @@ const FLAGS: &[(&str, MountFlags, bool)] = &[
     ("relatime", MountFlags::RELATIME, true),
     ("norelatime", MountFlags::RELATIME, false),
     ("strictatime", MountFlags::STRICTATIME, true),
+    ("nostrictatime", MountFlags::STRICTATIME, false),
+    ("lazytime", MountFlags::LAZYTIME, true),
+    ("nolazytime", MountFlags::LAZYTIME, false),
+    ("nosymfollow", MountFlags::NOSYMFOLLOW, true),
+    ("symfollow", MountFlags::NOSYMFOLLOW, false),
     ("sync", MountFlags::SYNCHRONOUS, true),
     ("dirsync", MountFlags::DIRSYNC, true),
 ];
@@ -151,10 +169,22 @@ const FLAGS: &[(&str, MountFlags, bool)] = &[
 impl MountOptions {
     /// Applies a list as `-o` gives it; a later option overrides an earlier one.
     pub fn apply(&mut self, list: &OsStr) -> Result<(), OptionError> {
-        for option in split(list.as_bytes()) {
-            self.apply_one(&option)?;
+        match self.apply_known(list)?.into_iter().next() {
+            None => Ok(()),
+            Some(name) => Err(OptionError::Unknown { name }),
         }
-        Ok(())
+    }
+
+    /// As [`MountOptions::apply`]; what it does not know it passes over, and returns.
+    pub fn apply_known(&mut self, list: &OsStr) -> Result<Vec<OsString>, OptionError> {
+        let mut unknown = Vec::new();
+        for option in split(list.as_bytes()) {
+            match self.apply_one(&option) {
+                Err(OptionError::Unknown { name }) => unknown.push(name),
+                other => other?,
+            }
+        }
+        Ok(unknown)
     }
 
     fn apply_one(&mut self, option: &[u8]) -> Result<(), OptionError> {
@@ -163,8 +193,8 @@ impl MountOptions {
             None => (option, None),
         };
         match (name, value.unwrap_or_default()) {
-            (b"policy", b"first-winner") => self.policy = Policy::FirstWinner,
-            (b"policy", b"merge") => self.policy = Policy::Merge,
+            (b"policy", b"first-winner") => self.policy = Some(Policy::FirstWinner),
+            (b"policy", b"merge") => self.policy = Some(Policy::Merge),
             (b"policy", other) => return Err(bad("policy", other, "first-winner or merge")),
             (b"publish", b"sync") => self.publish = Publish::Sync,
             (b"publish", b"async") => self.publish = Publish::Async,
@@ -206,6 +236,13 @@ impl MountOptions {
         let mut flags = inherited;
         for MountFlag { flag, set, .. } in &self.flags {
             flags.set(*flag, *set);
+            if *set
+                && MountFlags::RELATIME
+                    .union(MountFlags::STRICTATIME)
+                    .contains(*flag)
+            {
+                flags -= MountFlags::NOATIME;
+            }
         }
         flags.set(MountFlags::RDONLY, self.read_only);
         flags
@@ -213,19 +250,20 @@ impl MountOptions {
 
     /// The names of the flags that were given, for fusermount3.
     pub(super) fn flag_names(&self) -> impl Iterator<Item = &'static str> {
-        self.flags.iter().map(|flag| flag.name)
+        let names = self.flags.iter().map(|flag| flag.name);
+        names.filter(|name| !UNKNOWN_TO_FUSERMOUNT.contains(name))
     }
 }
 
-/// `user=NAME`, `comment=...` and `x-...=...` are for others; any other `NAME=VALUE` is unknown.
+/// `user=NAME`, `x-...=...` and the like are for others; any other `NAME=VALUE` is unknown.
 fn ignored_with_value(option: &[u8], name: &[u8]) -> Result<(), OptionError> {
-    match name {
-        b"user" | b"comment" => Ok(()),
-        _ if name.starts_with(b"x-") || name.starts_with(b"X-") => Ok(()),
-        _ => Err(OptionError::Unknown {
-            name: OsString::from_vec(option.to_vec()),
-        }),
+    let known = IGNORED_WITH_VALUE.iter().any(|n| n.as_bytes() == name);
+    if known || name.starts_with(b"x-") || name.starts_with(b"X-") {
+        return Ok(());
     }
+    Err(OptionError::Unknown {
+        name: OsString::from_vec(option.to_vec()),
+    })
 }
 
 fn bad(name: &'static str, value: &[u8], expected: &'static str) -> OptionError {
@@ -303,7 +341,7 @@ mod tests {
             set: true,
         };
         let expect = MountOptions {
-            policy: Policy::Merge,
+            policy: Some(Policy::Merge),
             publish: Publish::Manual,
             trash: Duration::from_secs(1800),
             show_ctl: true,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::detach::{absolute, clear_dead_mount};
+use super::ending;
 use super::error::DaemonError;
 use super::mounted::{Kernel, MountConfig};
 use super::mountinfo::MountTable;
@@ -65,6 +66,7 @@ pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
     let read_only = request.options.read_only;
     let store = open_store(&store_path, &base, &root, read_only)?;
     let store_path = canonical(&store_path)?;
+    ending::wait(&store, &base)?;
     let hide = store_path
         .strip_prefix(&base)
         .ok()
@@ -99,10 +101,10 @@ pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
 
 fn workspace_options(options: &MountOptions) -> WorkspaceOptions {
     WorkspaceOptions {
-        policy: match options.policy {
+        policy: options.policy.map(|policy| match policy {
             Policy::FirstWinner => branch::Policy::FirstWinner,
             Policy::Merge => branch::Policy::Merge,
-        },
+        }),
         publish: match options.publish {
             Publish::Sync => PublishMode::Sync,
             Publish::Async => PublishMode::Async,
@@ -139,7 +141,7 @@ fn build(
         // What a commit was killed before is still main's; the reason is told at the next commit.
         log::warn!("main is not published: {error}");
     }
-    let config = ctlfs::config(&workspace, &base, &store, &mountpoint);
+    let config = ctlfs::config(&workspace, &base, &store, &mountpoint, show_reserved);
     let vfs = Vfs::new(
         workspace,
         VfsConfig {

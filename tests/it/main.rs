@@ -13,6 +13,7 @@ mod harness;
 mod limits;
 mod lost;
 mod main_and_base;
+mod mount8;
 mod mounting;
 mod names;
 mod posix_attrs;

@@ -47,7 +47,7 @@ fn findmnt_shows_source_type_and_options() {
     assert_eq!(errno(File::create(base.join("f"))), libc::EROFS);
     let mut options = MountOptions::default();
     options.apply("remount,rw".as_ref()).unwrap();
-    remount(&base, &options).unwrap();
+    remount(&base, &MountOptions::default(), &options).unwrap();
     fs::write(base.join("f"), b"x").unwrap();
     mounted.unmount().unwrap();
     assert_eq!(

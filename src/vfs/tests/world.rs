@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::branches::{Bid, Branch, Branches};
 use super::kernel::{Did, Kernel};
 use super::tree::{Body, Fid, File, ROOT, Tree};
-use crate::branch::{Places, Policy, PublishMode, Workspace, WorkspaceOptions};
+use crate::branch::{Places, PublishMode, Workspace, WorkspaceOptions};
 use crate::tree::{FileId, Kind, NodeId, Time};
 use crate::vfs::{Vfs, VfsConfig};
 
@@ -108,7 +108,7 @@ impl World {
             exclusive: true,
         };
         let options = WorkspaceOptions {
-            policy: Policy::FirstWinner,
+            policy: None,
             publish: if self.sync {
                 PublishMode::Sync
             } else {
