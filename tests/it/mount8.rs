@@ -21,7 +21,11 @@ mount -t overlay -o "lowerdir=$(realpath /sbin),upperdir=$work/sbin/upper,workdi
 for name in mount.branchfs mount.fuse.branchfs umount.branchfs umount.fuse.branchfs; do
     ln -s "$branchfs" "/sbin/$name"
 done
-fstab() { cat >"$work/fstab"; [ -e /etc/fstab ] || touch /etc/fstab; mount --bind "$work/fstab" /etc/fstab; }
+fstab() {
+    cat >"$work/fstab"
+    [ -e /etc/fstab ] || touch /etc/fstab
+    mount --bind "$work/fstab" /etc/fstab
+}
 option() { findmnt -no OPTIONS --mountpoint "$1" | tr , '\n' | grep -qx "$2"; }
 is() { [ "$1" = "$2" ] || { echo "$1 is not $2" >&2; exit 1; }; }
 fails() {
