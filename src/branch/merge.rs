@@ -163,10 +163,12 @@ impl Merging<'_> {
     /// Whether the name that the branch still has of a file leads elsewhere in the parent now.
     fn name_changed(&self, file: FileId, is: &Inode) -> Result<bool, BranchError> {
         let key = self.workspace.key(is.parent, &is.name).to_key();
+        // A directory that no view has is the base's, and the file's name in it too.
+        let known = [self.child, self.fork].map(|view| view.inode(is.parent).is_some());
         let origin = match (&is.origin, origin_of(self.child, self.fork, is.parent)) {
             (_, Some(origin)) => Some(origin.to_vec()),
-            (Some(origin), None) => Some(split(&origin.path).0.to_vec()),
-            (None, None) => None,
+            (Some(origin), None) if known == [false; 2] => Some(split(&origin.path).0.to_vec()),
+            _ => None,
         };
         // A name that went with its directory leads nowhere, though the base may still have it.
         let leads = |view: &View, origin: Option<&[u8]>| -> Result<bool, BranchError> {

@@ -438,3 +438,29 @@ fn a_directory_time_that_the_branch_set_back_is_committed_and_the_parents_own_st
     assert_eq!(mtime(&main, "theirs"), 1_000_000_000);
     assert_eq!(mtime(&main, "both"), 1_150_000_000);
 }
+
+#[test]
+fn a_file_that_gets_its_first_name_again_in_a_new_directory_is_no_conflict() {
+    let ws = Workspace::with_base(|base| {
+        base.write("d", b"linked");
+        base.mkdir("a");
+    });
+    let main = ws.main();
+    main.rename("d", "e");
+    main.link("e", "c");
+    let branch = main.fork("k");
+    branch.mkdir("new");
+    renameat_with(
+        CWD,
+        branch.path("new"),
+        CWD,
+        branch.path("a"),
+        RenameFlags::EXCHANGE,
+    )
+    .expect("exchange");
+    ws.remount();
+    branch.rename("c", "a/d");
+    branch.commit();
+    main.check("a/d", b"linked");
+    main.check("e", b"linked");
+}
