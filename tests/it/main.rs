@@ -21,6 +21,7 @@ mod posix_data;
 mod posix_files;
 mod posix_names;
 mod posix_special;
+mod programs;
 mod publish;
 mod recovery;
 mod relative;
