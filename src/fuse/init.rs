@@ -45,7 +45,7 @@ const NEEDED: InitFlags = InitFlags::FUSE_NO_OPEN_SUPPORT
     .union(InitFlags::FUSE_DONT_MASK);
 
 /// Asks for what the kernel offers of these.
-pub(super) fn negotiate(config: &mut KernelConfig) {
+pub fn negotiate(config: &mut KernelConfig) {
     let offered = config.capabilities();
     let asked = (WANTED | NEEDED) & offered;
     config

@@ -27,5 +27,6 @@ mod reply;
 mod session;
 mod workers;
 
+pub use init::negotiate;
 pub use notify::Notifier;
 pub use session::{Connection, End, Error, SessionConfig};

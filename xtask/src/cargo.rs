@@ -34,16 +34,14 @@ pub fn succeed(mut command: Command) -> Done {
 
 /// Builds the `branchfs` binary with optimisation and returns its path.
 pub fn release_binary() -> Result<PathBuf, Box<dyn std::error::Error>> {
+    release("branchfs", "branchfs")
+}
+
+/// Builds a binary of a package with optimisation and returns its path.
+pub fn release(package: &str, binary: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
     let mut build = cargo();
-    build.args([
-        "build",
-        "--release",
-        "--quiet",
-        "--package",
-        "branchfs",
-        "--bin",
-        "branchfs",
-    ]);
+    build.args(["build", "--release", "--quiet"]);
+    build.args(["--package", package, "--bin", binary]);
     succeed(build)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), |dir| {
         let dir = PathBuf::from(dir);
@@ -53,5 +51,5 @@ pub fn release_binary() -> Result<PathBuf, Box<dyn std::error::Error>> {
             root().join(dir)
         }
     });
-    Ok(target.join("release/branchfs"))
+    Ok(target.join("release").join(binary))
 }

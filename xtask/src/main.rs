@@ -3,6 +3,7 @@
 //! One file or folder per verb. Nothing here is part of the product: the verbs drive cargo, the
 //! `branchfs` binary and plain files, as a user would.
 
+mod bench;
 mod cargo;
 mod demo;
 mod differential;
@@ -38,6 +39,8 @@ enum Verb {
     Tidy,
     /// Run random operations in a branch and in a plain directory for longer than the tests do
     Differential(differential::Arguments),
+    /// Measure branchfs beside overlayfs, fuse-overlayfs and others
+    Bench(bench::Arguments),
     /// Measure how time, space and memory grow
     Scale(scale::Arguments),
     /// Kill the daemon under load again and again, for longer than the tests do
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Tidy => tidy::run(),
         Verb::Differential(arguments) => differential::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Scale(arguments) => scale::run(&arguments),
         Verb::Kill(arguments) => kill::run(&arguments),
     };

@@ -21,6 +21,11 @@ impl Scratch {
     /// Makes one on a disk: in `TMPDIR`, or in /var/tmp since /tmp may be memory.
     pub fn new(prefix: &str) -> io::Result<Scratch> {
         let parent = std::env::var_os("TMPDIR").map_or(PathBuf::from("/var/tmp"), PathBuf::from);
+        Scratch::new_in(&parent, prefix)
+    }
+
+    /// Makes one in `parent`.
+    pub fn new_in(parent: &Path, prefix: &str) -> io::Result<Scratch> {
         let path = tempfile::Builder::new()
             .prefix(prefix)
             .tempdir_in(parent)?

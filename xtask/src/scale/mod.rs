@@ -3,7 +3,7 @@
 //! Every row is measured on a base of its own and says what it was measured with. Times are medians
 //! of many; limits are those that the project promises.
 
-mod base;
+pub(crate) mod base;
 mod fork;
 mod git;
 mod large;
