@@ -42,7 +42,9 @@ pub fn run(context: &Context, figures: &mut Figures) -> Res<()> {
     let branch = mounted.branch("changed");
     fs::create_dir(&branch)?;
     let disk = mounted.store_bytes()?;
-    fill(&branch, count, b"changed\n")?;
+    let work = branch.join("work");
+    fs::create_dir(&work)?;
+    fill(&work, count, b"changed\n")?;
     let per = grown(&mounted)? as f64 / count as f64;
     figures.add(
         Kind::Branchfs,
