@@ -7,6 +7,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod differential;
+mod fstests;
 mod install;
 mod kill;
 mod mounted;
@@ -41,6 +42,8 @@ enum Verb {
     Differential(differential::Arguments),
     /// Measure branchfs beside overlayfs, fuse-overlayfs and others
     Bench(bench::Arguments),
+    /// Run test suites of others in main, in a branch and in a branch of a branch
+    Fstests(fstests::Arguments),
     /// Measure how time, space and memory grow
     Scale(scale::Arguments),
     /// Kill the daemon under load again and again, for longer than the tests do
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Tidy => tidy::run(),
         Verb::Differential(arguments) => differential::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Fstests(arguments) => fstests::run(&arguments),
         Verb::Scale(arguments) => scale::run(&arguments),
         Verb::Kill(arguments) => kill::run(&arguments),
     };

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Done;
@@ -17,6 +17,8 @@ pub struct Mounted {
     /// The base below the mount, where the store is.
     lower: File,
     took: Duration,
+    /// The daemon, where this process is its parent.
+    daemon: Option<Child>,
 }
 
 impl Mounted {
@@ -31,6 +33,41 @@ impl Mounted {
             base: base.to_owned(),
             lower,
             took,
+            daemon: None,
+        })
+    }
+
+    /// The same with mount options and a daemon that stays in the foreground and writes to `log`.
+    pub fn mount_logging(
+        binary: &Path,
+        base: &Path,
+        options: &str,
+        log: &Path,
+    ) -> Result<Mounted, Box<dyn Error>> {
+        let lower = File::open(base)?;
+        let start = Instant::now();
+        let mut daemon = Command::new(binary)
+            .args(["mount", "--foreground", "-o", options])
+            .arg(base)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(log)?)
+            .spawn()?;
+        while !base.join(".ctl").exists() {
+            if daemon.try_wait()?.is_some() || start.elapsed() > Duration::from_secs(60) {
+                // One that never answers must not be left behind.
+                daemon.kill()?;
+                daemon.wait()?;
+                return Err(format!("no mount: {}", fs::read_to_string(log)?).into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(Mounted {
+            binary: binary.to_owned(),
+            base: base.to_owned(),
+            lower,
+            took: start.elapsed(),
+            daemon: Some(daemon),
         })
     }
 
@@ -124,6 +161,10 @@ impl Mounted {
     pub fn unmount(self) -> Done {
         let daemon = self.daemon()?;
         quiet(Command::new(&self.binary).arg("umount").arg(&self.base))?;
+        if let Some(mut child) = self.daemon {
+            child.wait()?;
+            return Ok(());
+        }
         let start = Instant::now();
         while Path::new(&format!("/proc/{daemon}")).exists() && !is_zombie(daemon) {
             if start.elapsed() > Duration::from_secs(60) {

@@ -14,7 +14,7 @@ use crate::Done;
 use crate::cargo::root;
 
 /// What may lie at the top of the repository.
-const AT_TOP: [&str; 15] = [
+const AT_TOP: [&str; 16] = [
     ".cargo",
     ".ci",
     ".gitattributes",
@@ -26,6 +26,7 @@ const AT_TOP: [&str; 15] = [
     "benches",
     "clippy.toml",
     "docs",
+    "fstests",
     "rustfmt.toml",
     "src",
     "tests",
