@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::resolve::{join, origin_of};
+use super::resolve::{Shown, join, origin_of};
 use super::{BranchError, Workspace};
 use crate::tree::{Content, FileId, Inode, Kind, Source, View};
 
@@ -39,19 +39,92 @@ pub struct PathChange {
     pub is_dir: bool,
 }
 
+/// A file at a path of one side that is not at that path of the other.
+struct Placed {
+    path: Vec<u8>,
+    kind: Kind,
+}
+
+/// What the names of two views say of files, on the way to changes of paths.
+#[derive(Default)]
+struct Moves {
+    changes: Vec<PathChange>,
+    /// A file with several names may have lost more than one.
+    gone: HashMap<FileId, Vec<Placed>>,
+    come: Vec<(FileId, Placed)>,
+    /// Files whose change is told by their names.
+    settled: HashSet<FileId>,
+}
+
+impl Moves {
+    /// The file `was` is now `is`, another one, at the paths given (which differ where a directory
+    /// above was moved).
+    fn name(&mut self, was: Option<(FileId, Placed)>, is: Option<(FileId, Placed)>) {
+        match (was, is) {
+            // As an editor saves: the path goes on to have a file, whatever became of the old one.
+            (Some((_, was)), Some((file, is))) if was.kind == is.kind && is.kind != Kind::Dir => {
+                self.settled.insert(file);
+                self.changes.push(change(is, PathChangeKind::Modified));
+            }
+            (was, is) => {
+                if let Some((file, was)) = was {
+                    self.gone.entry(file).or_default().push(was);
+                }
+                self.come.extend(is);
+            }
+        }
+    }
+
+    /// Pairs what is gone with what has come: a file that is in both was moved. Another one whose
+    /// path is taken over by a new file has changed its type (or is another directory).
+    fn pair(mut self) -> (Vec<PathChange>, HashSet<FileId>) {
+        let mut new = BTreeMap::new();
+        for (file, is) in self.come {
+            self.settled.insert(file);
+            match self.gone.get_mut(&file).and_then(Vec::pop) {
+                Some(was) => {
+                    let kind = PathChangeKind::Renamed { from: was.path };
+                    self.changes.push(change(is, kind));
+                }
+                None => {
+                    new.insert(is.path, is.kind);
+                }
+            }
+        }
+        for was in self.gone.into_values().flatten() {
+            let (kind, placed) = match new.remove(&was.path) {
+                None => (PathChangeKind::Deleted, was),
+                Some(kind) => {
+                    let same = kind == was.kind;
+                    let now = Placed { kind, ..was };
+                    match same {
+                        true => (PathChangeKind::Modified, now),
+                        false => (PathChangeKind::Type, now),
+                    }
+                }
+            };
+            self.changes.push(change(placed, kind));
+        }
+        let added = new.into_iter().map(|(path, kind)| Placed { path, kind });
+        let added = added.map(|placed| change(placed, PathChangeKind::Added));
+        self.changes.extend(added);
+        (self.changes, self.settled)
+    }
+}
+
+fn change(Placed { path, kind }: Placed, what: PathChangeKind) -> PathChange {
+    PathChange {
+        path,
+        kind: what,
+        is_dir: kind == Kind::Dir,
+    }
+}
+
 impl Workspace {
-    /// What changed from `old` to `new`, sorted by path.
+    /// What changed from `old` to `new`, sorted by path. One path has two changes where a file that
+    /// was moved took the place of one that is gone.
     pub fn diff(&self, old: &View, new: &View) -> Result<Vec<PathChange>, BranchError> {
-        let mut changes = BTreeMap::new();
-        // A file with several names may have lost more than one.
-        let mut gone: HashMap<FileId, Vec<(Vec<u8>, Kind)>> = HashMap::new();
-        // Directories whose place was taken: what is in them is not listed one by one.
-        let mut displaced: HashMap<FileId, Vec<u8>> = HashMap::new();
-        let mut come: Vec<(FileId, Vec<u8>, Kind)> = Vec::new();
-        let mut settled: HashSet<FileId> = HashSet::new();
-        let put = |path: Vec<u8>, kind, is_dir, changes: &mut BTreeMap<_, _>| {
-            changes.insert(path.clone(), PathChange { path, kind, is_dir });
-        };
+        let mut moves = Moves::default();
         for (key, _, _) in old.diff_dentries(new) {
             if key.dir != FileId::ROOT && new.inode(key.dir).is_none() {
                 continue;
@@ -62,49 +135,17 @@ impl Workspace {
             if was.as_ref().map(|s| s.file) == is.as_ref().map(|s| s.file) {
                 continue;
             }
-            let old_path = self
-                .path_of_dir(old, key.dir, origin)?
-                .map(|d| join(&d, &key.name));
-            let new_path = self
-                .path_of_dir(new, key.dir, origin)?
-                .map(|d| join(&d, &key.name));
-            if let (Some(was), Some(is), Some(path)) = (&was, &is, &new_path) {
-                let kind = if was.kind == is.kind {
-                    PathChangeKind::Modified
-                } else {
-                    PathChangeKind::Type
+            let place = |view, shown: Option<Shown>| -> Result<_, BranchError> {
+                let Some(Shown { file, kind }) = shown else {
+                    return Ok(None);
                 };
-                put(path.clone(), kind, is.kind == Kind::Dir, &mut changes);
-                settled.insert(is.file);
-                if let (Kind::Dir, Some(old_path)) = (was.kind, old_path) {
-                    displaced.insert(was.file, old_path);
-                }
-                continue;
-            }
-            if let (Some(was), Some(path)) = (was, old_path) {
-                gone.entry(was.file).or_default().push((path, was.kind));
-            }
-            if let (Some(is), Some(path)) = (is, new_path) {
-                come.push((is.file, path, is.kind));
-            }
-        }
-        for (file, path, kind) in come {
-            settled.insert(file);
-            let from = gone.get_mut(&file).and_then(Vec::pop).map(|(from, _)| from);
-            let change = match from.or_else(|| displaced.remove(&file)) {
-                Some(from) => PathChangeKind::Renamed { from },
-                None => PathChangeKind::Added,
+                let dir = self.path_of_dir(view, key.dir, origin)?;
+                let path = dir.map(|dir| join(&dir, &key.name));
+                Ok(path.map(|path| (file, Placed { path, kind })))
             };
-            put(path, change, kind == Kind::Dir, &mut changes);
+            moves.name(place(old, was)?, place(new, is)?);
         }
-        for (path, kind) in gone.into_values().flatten() {
-            put(
-                path,
-                PathChangeKind::Deleted,
-                kind == Kind::Dir,
-                &mut changes,
-            );
-        }
+        let (mut changes, settled) = moves.pair();
         for (file, was, is) in old.diff_inodes(new) {
             let Some(is) = is else { continue };
             if settled.contains(&file) || (was.is_none() && is.origin.is_none()) {
@@ -114,10 +155,12 @@ impl Workspace {
                 continue;
             };
             if let Some(path) = self.path_of_file(new, file)? {
-                put(path, kind, is.is_dir(), &mut changes);
+                let is_dir = is.is_dir();
+                changes.push(PathChange { path, kind, is_dir });
             }
         }
-        Ok(changes.into_values().collect())
+        changes.sort_by(|a, b| (&a.path, is_renamed(a)).cmp(&(&b.path, is_renamed(b))));
+        Ok(changes)
     }
 
     /// What changed of one file besides its names and times.
@@ -149,6 +192,11 @@ impl Workspace {
         }
         Ok(None)
     }
+}
+
+/// Of one path, what is gone comes before what took its place.
+fn is_renamed(change: &PathChange) -> bool {
+    matches!(change.kind, PathChangeKind::Renamed { .. })
 }
 
 /// Whether a file's content is just that of its origin, which has `size` bytes.

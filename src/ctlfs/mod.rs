@@ -8,6 +8,7 @@
 //! its incarnation its branch's: so its node needs no table.
 
 mod patch;
+mod patch_files;
 mod text;
 
 use crate::proto::reserved;

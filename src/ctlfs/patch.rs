@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::branch::{PathChange, PathChangeKind};
+use super::patch_files::{PatchFile, patch_files};
 use crate::overlay::{FsResult, Overlay};
 use crate::proto::git_quoted;
 use crate::tree::{Kind, View};
@@ -14,6 +14,9 @@ use crate::tree::{Kind, View};
 /// Above this size a changed file is shown as binary.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 const CONTEXT_LINES: usize = 3;
+/// The bits of git's modes that say file or link.
+const TYPE: u32 = 0o170000;
+const LINK: u32 = 0o120000;
 
 /// One side of a change.
 struct Side {
@@ -21,76 +24,50 @@ struct Side {
     content: Vec<u8>,
 }
 
-/// The patch from `old` to `new`.
+/// The patch from `old` to `new`. All that goes comes first, since git apply looks at each path's
+/// changes in the order of the patch.
 pub fn patch(overlay: &Overlay, old: &View, new: &View) -> FsResult<Vec<u8>> {
-    let mut out = Vec::new();
-    for change in overlay.workspace.diff(old, new)? {
-        write_change(overlay, old, new, &change, &mut out)?;
-    }
-    Ok(out)
-}
-
-fn write_change(
-    overlay: &Overlay,
-    old: &View,
-    new: &View,
-    change: &PathChange,
-    out: &mut Vec<u8>,
-) -> FsResult<()> {
-    let path = &change.path[..];
-    match &change.kind {
-        PathChangeKind::Deleted if change.is_dir => {
-            for file in overlay.files_below(old, path)? {
-                let was = side(overlay, old, &file)?;
-                write_file(&file, &file, was, None, out);
+    let (mut gone, mut rest) = (Vec::new(), Vec::new());
+    let changes = overlay.workspace.diff(old, new)?;
+    for PatchFile { old: from, new: to } in patch_files(overlay, (old, new), &changes)? {
+        let was = side(overlay, old, from.as_deref())?;
+        let is = side(overlay, new, to.as_deref())?;
+        let Some(any) = from.as_ref().or(to.as_ref()).cloned() else {
+            continue;
+        };
+        let (from, to) = (from.unwrap_or_else(|| any.clone()), to.unwrap_or(any));
+        match (was, is) {
+            (Some(was), Some(is)) if keeps_type(&was, &is, from == to) => {
+                write_file(&from, &to, Some(was), Some(is), &mut rest);
             }
-        }
-        PathChangeKind::Renamed { from } if change.is_dir => {
-            // Files that changed as well have a change of their own, from the same old content.
-            for file in overlay.files_below(old, from)? {
-                let mut to = path.to_vec();
-                to.extend_from_slice(&file[from.len()..]);
-                let was = side(overlay, old, &file)?;
-                let is = side(overlay, new, &to)?;
-                if is.is_some() {
-                    write_file(&file, &to, was, is, out);
-                }
-            }
-        }
-        PathChangeKind::Renamed { from } => {
-            let was = side(overlay, old, from)?;
-            write_file(from, path, was, side(overlay, new, path)?, out);
-        }
-        PathChangeKind::Type => {
-            let was = side(overlay, old, path)?;
-            write_file(path, path, was, None, out);
-            write_file(path, path, None, side(overlay, new, path)?, out);
-        }
-        PathChangeKind::Deleted => {
-            write_file(path, path, side(overlay, old, path)?, None, out);
-        }
-        PathChangeKind::Added => {
-            write_file(path, path, None, side(overlay, new, path)?, out);
-        }
-        PathChangeKind::Modified | PathChangeKind::Attributes => {
-            let was = side(overlay, old, path)?;
-            let is = side(overlay, new, path)?;
-            if was.is_some() || is.is_some() {
-                write_file(path, path, was, is, out);
+            (was, is) => {
+                write_file(&from, &from, was, None, &mut gone);
+                write_file(&to, &to, None, is, &mut rest);
             }
         }
     }
-    Ok(())
+    gone.append(&mut rest);
+    Ok(gone)
 }
 
-fn side(overlay: &Overlay, view: &View, path: &[u8]) -> FsResult<Option<Side>> {
+/// Whether git takes both sides for one file. It has no change of type. A link that moved goes and
+/// comes as well: git apply finds links that get out of the way by their modes, which a plain move
+/// does not have.
+fn keeps_type(was: &Side, is: &Side, same_path: bool) -> bool {
+    was.mode & TYPE == is.mode & TYPE && (same_path || is.mode & TYPE != LINK)
+}
+
+fn side(overlay: &Overlay, view: &View, path: Option<&[u8]>) -> FsResult<Option<Side>> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
     let Some((attr, content)) = overlay.content_at(view, path)? else {
         return Ok(None);
     };
     let mode = match attr.kind {
         Kind::File if attr.mode & 0o100 != 0 => 0o100755,
         Kind::File => 0o100644,
-        Kind::Symlink => 0o120000,
+        Kind::Symlink => LINK,
         _ => return Ok(None),
     };
     Ok(Some(Side { mode, content }))

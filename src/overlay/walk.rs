@@ -95,14 +95,18 @@ impl Overlay {
         Ok(Some((attr, content)))
     }
 
-    /// The paths of everything below the directory at `dir` that is not a directory, sorted.
-    pub fn files_below(&self, view: &View, dir: &[u8]) -> FsResult<Vec<Vec<u8>>> {
+    /// The paths of everything at `top` or below it that is not a directory, sorted.
+    pub fn files_below(&self, view: &View, top: &[u8]) -> FsResult<Vec<Vec<u8>>> {
         let mut files = Vec::new();
-        let mut todo = vec![dir.to_vec()];
+        let mut todo = vec![top.to_vec()];
         while let Some(path) = todo.pop() {
             let Some(seen) = self.see(view, &path)? else {
                 continue;
             };
+            if seen.kind != Kind::Dir {
+                files.push(path);
+                continue;
+            }
             let mut child = |name: &[u8], kind| match kind {
                 Kind::Dir => todo.push(join(&path, name)),
                 _ => files.push(join(&path, name)),

@@ -16,6 +16,7 @@ mod main_and_base;
 mod mount8;
 mod mounting;
 mod names;
+mod patch;
 mod posix_attrs;
 mod posix_data;
 mod posix_files;
