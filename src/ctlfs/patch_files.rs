@@ -1,9 +1,10 @@
-//! Which files a patch is about: a diff, whose changes may be of whole directories, as single files.
+//! Which files a patch is about: a diff, whose changes may be of whole directories, as files.
 //!
 //! git knows files and links only, and a patch names each old path and each new one once. So what
-//! the changes touch on either side is spread out into files first, and then paired: a file that was
-//! moved (by itself, or with the nearest directory that was) with where it is now, one that is at the
-//! same path before and after with itself. What is left on the old side is gone, on the new side new.
+//! the changes touch on either side is spread out into files first, and then paired: a file that
+//! was moved (by itself, or with the nearest directory that was) with where it is now, one that is
+//! at the same path before and after with itself. What is left on the old side is gone, on the new
+//! side new.
 
 use std::collections::{BTreeMap, BTreeSet};
 
