@@ -411,6 +411,7 @@ pub fn config(
     store: &str,
     mount: &str,
     show_ctl: bool,
+    no_xattr: bool,
 ) -> String {
     let options = &workspace.options;
     let publish = match options.publish {
@@ -425,7 +426,7 @@ pub fn config(
     };
     format!(
         "base {base}\nstore {store}\nmountpoint {mount}\npolicy {policy}\npublish {publish}\n\
-         trash {}s\nread_only {}\nshow_ctl {show_ctl}\npid {}\nversion {}\n",
+         trash {}s\nread_only {}\nshow_ctl {show_ctl}\nnoxattr {no_xattr}\npid {}\nversion {}\n",
         options.trash.as_secs(),
         options.read_only,
         std::process::id(),

@@ -55,6 +55,9 @@ pub struct MountOptions {
     pub trash: Duration,
     /// `show_ctl`: the reserved files are listed.
     pub show_ctl: bool,
+    /// `noxattr`: extended attributes and access control lists are neither shown nor taken, which
+    /// saves a request for each file that is made or listed by `ls -l`.
+    pub no_xattr: bool,
     /// `store=DIR`: where the branches are kept, instead of `.branchfs` in the base.
     pub store: Option<PathBuf>,
     /// `allow_other`: users other than the one who mounts may use the mount (always, for root).
@@ -74,6 +77,7 @@ impl Default for MountOptions {
             publish: Publish::default(),
             trash: Duration::from_secs(24 * 60 * 60),
             show_ctl: false,
+            no_xattr: false,
             store: None,
             allow_other: false,
             read_only: false,
@@ -208,6 +212,7 @@ impl MountOptions {
             (b"store", path) => self.store = Some(PathBuf::from(OsStr::from_bytes(path))),
             _ if value.is_some() => return ignored_with_value(option, name),
             (b"show_ctl", _) => self.show_ctl = true,
+            (b"noxattr", _) => self.no_xattr = true,
             (b"allow_other", _) => self.allow_other = true,
             (b"ro", _) => self.read_only = true,
             (b"rw", _) => self.read_only = false,
@@ -332,9 +337,12 @@ mod tests {
 
     #[test]
     fn every_option_of_ours_is_read() {
-        let list =
-            "policy=merge,publish=manual,trash=30m,show_ctl,store=/a\\,b,allow_other,ro,noexec";
-        let options = parse(list).unwrap();
+        let list = [
+            "policy=merge,publish=manual,trash=30m,show_ctl,noxattr",
+            "store=/a\\,b,allow_other,ro,noexec",
+        ]
+        .join(",");
+        let options = parse(&list).unwrap();
         let noexec = MountFlag {
             name: "noexec",
             flag: MountFlags::NOEXEC,
@@ -345,6 +353,7 @@ mod tests {
             publish: Publish::Manual,
             trash: Duration::from_secs(1800),
             show_ctl: true,
+            no_xattr: true,
             store: Some("/a,b".into()),
             allow_other: true,
             read_only: true,

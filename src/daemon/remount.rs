@@ -35,6 +35,7 @@ pub fn mounted_options(mountpoint: &Path) -> Result<MountOptions, DaemonError> {
             ("store", value) => options.store = Some(PathBuf::from(value)),
             ("read_only", value) => options.read_only = value == "true",
             ("show_ctl", value) => options.show_ctl = value == "true",
+            ("noxattr", value) => options.no_xattr = value == "true",
             ("publish" | "trash", _) => options
                 .apply(format!("{key}={value}").as_ref())
                 .map_err(|source| DaemonError::Config { source })?,
@@ -86,6 +87,7 @@ fn refuse_fixed(now: &MountOptions, wanted: &MountOptions) -> Result<(), DaemonE
         ("publish", now.publish != wanted.publish),
         ("trash", now.trash != wanted.trash),
         ("show_ctl", now.show_ctl != wanted.show_ctl),
+        ("noxattr", now.no_xattr != wanted.no_xattr),
         ("rw", now.read_only && !wanted.read_only),
     ];
     match fixed.into_iter().find(|(_, differs)| *differs) {

@@ -43,6 +43,15 @@ pub struct Request {
     pub daemon: DaemonConfig,
 }
 
+/// What the mount shows beside the files themselves.
+#[derive(Clone, Copy)]
+struct Shown {
+    /// The reserved files, in listings.
+    reserved: bool,
+    /// Extended attributes.
+    xattrs: bool,
+}
+
 /// Mounts a workspace; see [`serve`] for when it returns.
 pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
     clear_dead_mount(&request.base)?;
@@ -81,21 +90,18 @@ pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
     };
     let names = [&base, &store_path, &mountpoint].map(|path| path.display().to_string());
     let flushed = mountpoint.clone();
-    let mount = MountConfig {
+    let mut mount = MountConfig {
         options,
         ..MountConfig::new(base, mountpoint)
     };
-    let show_reserved = request.options.show_ctl;
+    mount.session.no_xattr = request.options.no_xattr;
+    let shown = Shown {
+        reserved: request.options.show_ctl,
+        xattrs: !request.options.no_xattr,
+    };
     let workspace_options = workspace_options(&request.options);
     serve(mount, &request.daemon, move |kernel| {
-        build(
-            places,
-            workspace_options,
-            kernel,
-            show_reserved,
-            names,
-            flushed,
-        )
+        build(places, workspace_options, kernel, shown, names, flushed)
     })
 }
 
@@ -128,7 +134,7 @@ fn build(
     places: Places,
     options: WorkspaceOptions,
     kernel: Kernel,
-    show_reserved: bool,
+    shown: Shown,
     [base, store, mountpoint]: [String; 3],
     flushed: PathBuf,
 ) -> Result<Arc<Vfs>, BuildError> {
@@ -141,14 +147,21 @@ fn build(
         // What a commit was killed before is still main's; the reason is told at the next commit.
         log::warn!("main is not published: {error}");
     }
-    let config = ctlfs::config(&workspace, &base, &store, &mountpoint, show_reserved);
+    let config = ctlfs::config(
+        &workspace,
+        &base,
+        &store,
+        &mountpoint,
+        shown.reserved,
+        !shown.xattrs,
+    );
     let vfs = Vfs::new(
         workspace,
         VfsConfig {
             cache: kernel.cache,
             metrics: kernel.metrics,
             exclusive,
-            show_reserved,
+            show_reserved: shown.reserved,
             config,
             write_back: Box::new(move || write_back(&flushed)),
             round_trip: Box::new(move || {

@@ -37,6 +37,7 @@ const MAX_COPY_BYTES: u64 = 0x7fff_f000;
 pub(super) struct Adapter<O: Ops> {
     shared: Arc<Shared<O>>,
     workers: Workers,
+    xattrs: bool,
 }
 
 /// What a worker needs to finish a request.
@@ -46,10 +47,16 @@ struct Shared<O> {
 }
 
 impl<O: Ops> Adapter<O> {
-    pub(super) fn new(ops: Arc<O>, metrics: Arc<Metrics>, workers: Workers) -> Adapter<O> {
+    pub(super) fn new(
+        ops: Arc<O>,
+        metrics: Arc<Metrics>,
+        workers: Workers,
+        xattrs: bool,
+    ) -> Adapter<O> {
         Adapter {
             shared: Arc::new(Shared { ops, metrics }),
             workers,
+            xattrs,
         }
     }
 
@@ -91,6 +98,14 @@ impl<O: Ops> Adapter<O> {
         reply(result);
     }
 
+    /// A call about extended attributes; where there are none the kernel remembers ENOSYS.
+    fn xattr<T>(&self, op: Op, call: impl FnOnce(&O) -> OpResult<T>) -> OpResult<T> {
+        match self.xattrs {
+            true => self.call(op, call),
+            false => Err(Errno(libc::ENOSYS)),
+        }
+    }
+
     /// Refuses an operation for good: the kernel remembers ENOSYS and does not ask again.
     fn not_served(&self, op: Op) -> fuser::Errno {
         self.shared.metrics.record(op, Duration::ZERO, true);
@@ -121,7 +136,7 @@ thread_local! {
 
 impl<O: Ops> Filesystem for Adapter<O> {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        init::negotiate(config);
+        init::negotiate(config, self.xattrs);
         Ok(())
     }
 
@@ -458,14 +473,14 @@ impl<O: Ops> Filesystem for Adapter<O> {
         reply: ReplyEmpty,
     ) {
         let (cred, name) = (cred(req), name.as_bytes());
-        send_empty(reply)(self.call(Op::Setxattr, |ops| {
+        send_empty(reply)(self.xattr(Op::Setxattr, |ops| {
             ops.setxattr(&cred, node(ino), name, value, flags)
         }));
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let (cred, name) = (cred(req), name.as_bytes());
-        let value = self.call(Op::Getxattr, |ops| ops.getxattr(&cred, node(ino), name));
+        let value = self.xattr(Op::Getxattr, |ops| ops.getxattr(&cred, node(ino), name));
         send_xattr(reply, size, value);
     }
 
@@ -474,13 +489,13 @@ impl<O: Ops> Filesystem for Adapter<O> {
         send_xattr(
             reply,
             size,
-            self.call(Op::Listxattr, |ops| ops.listxattr(&cred, node(ino))),
+            self.xattr(Op::Listxattr, |ops| ops.listxattr(&cred, node(ino))),
         );
     }
 
     fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (cred, name) = (cred(req), name.as_bytes());
-        let removed = self.call(Op::Removexattr, |ops| {
+        let removed = self.xattr(Op::Removexattr, |ops| {
             ops.removexattr(&cred, node(ino), name)
         });
         send_empty(reply)(removed);

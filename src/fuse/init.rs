@@ -44,14 +44,19 @@ const NEEDED: InitFlags = InitFlags::FUSE_NO_OPEN_SUPPORT
     .union(InitFlags::FUSE_POSIX_ACL)
     .union(InitFlags::FUSE_DONT_MASK);
 
-/// Asks for what the kernel offers of these.
-pub fn negotiate(config: &mut KernelConfig) {
+/// Asks for what the kernel offers of these; without `xattrs` there are no access control lists
+/// that the kernel would have to ask for.
+pub fn negotiate(config: &mut KernelConfig, xattrs: bool) {
     let offered = config.capabilities();
-    let asked = (WANTED | NEEDED) & offered;
+    let needed = match xattrs {
+        true => NEEDED,
+        false => NEEDED - InitFlags::FUSE_POSIX_ACL,
+    };
+    let asked = (WANTED | needed) & offered;
     config
         .add_capabilities(asked)
         .expect("only what is offered is asked for");
-    for (name, _) in (NEEDED - offered).iter_names() {
+    for (name, _) in (needed - offered).iter_names() {
         log::warn!("this kernel lacks {name}: some files may show as they were");
     }
     for (name, _) in (WANTED - offered).iter_names() {

@@ -53,6 +53,34 @@ fn a_base_is_mounted_elsewhere_and_both_are_seen() {
 }
 
 #[test]
+fn noxattr_hides_attributes_and_keeps_those_of_the_base() {
+    let ws = Workspace::build()
+        .base(|base| {
+            small_base(base);
+            base.set_xattr("file", "user.a", b"of the base");
+        })
+        .option("noxattr")
+        .mount();
+    let main = ws.main();
+    let mut value = [0; 64];
+    let hidden = rustix::fs::lgetxattr(main.path("file"), "user.a", &mut value);
+    assert_eq!(hidden, Err(rustix::io::Errno::OPNOTSUPP));
+    let flags = rustix::fs::XattrFlags::empty();
+    let refused = rustix::fs::lsetxattr(main.path("dir"), "user.b", b"x", flags);
+    assert_eq!(refused, Err(rustix::io::Errno::OPNOTSUPP));
+    let branch = main.fork("b");
+    branch.write("file", b"changed");
+    branch.commit();
+    ws.unmount();
+    let base = Tree::at(ws.base());
+    base.check("file", b"changed");
+    assert_eq!(
+        base.xattr("file", "user.a").as_deref(),
+        Some(&b"of the base"[..])
+    );
+}
+
+#[test]
 fn findmnt_shows_source_type_and_options() {
     let ws = Workspace::build()
         .base(small_base)

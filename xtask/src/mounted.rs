@@ -24,9 +24,19 @@ pub struct Mounted {
 impl Mounted {
     /// Mounts `base` in place.
     pub fn mount(binary: &Path, base: &Path) -> Result<Mounted, Box<dyn Error>> {
+        Mounted::mount_with(binary, base, "rw")
+    }
+
+    /// Mounts `base` in place with `-o options`.
+    pub fn mount_with(
+        binary: &Path,
+        base: &Path,
+        options: &str,
+    ) -> Result<Mounted, Box<dyn Error>> {
         let lower = File::open(base)?;
         let start = Instant::now();
-        quiet(Command::new(binary).arg("mount").arg(base))?;
+        let mut mount = Command::new(binary);
+        quiet(mount.arg("mount").arg(base).args(["-o", options]))?;
         let took = start.elapsed();
         Ok(Mounted {
             binary: binary.to_owned(),

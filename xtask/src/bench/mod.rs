@@ -95,7 +95,7 @@ impl Context {
 
     /// The size of a large file.
     fn large_mib(&self) -> u64 {
-        self.pick(1024, 64)
+        self.pick(256, 64)
     }
 
     /// A tree of files outside of every system, for copying in.
@@ -276,6 +276,7 @@ fn systems(arguments: &Arguments) -> Res<Vec<Kind>> {
             Kind::FuseOverlayfs,
             Kind::Floor,
             Kind::Branchfs,
+            Kind::NoXattr,
         ]);
     }
     let mut kinds = vec![Kind::Floor, Kind::Branchfs];

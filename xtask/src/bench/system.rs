@@ -32,11 +32,13 @@ pub enum Kind {
     Floor,
     /// A branch.
     Branchfs,
+    /// A branch of a mount without extended attributes.
+    NoXattr,
 }
 
 impl Kind {
     /// All of them, in the order of the table.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Plain,
         Kind::Overlayfs,
         Kind::FuseOverlayfs,
@@ -44,6 +46,7 @@ impl Kind {
         Kind::Worktree,
         Kind::Floor,
         Kind::Branchfs,
+        Kind::NoXattr,
     ];
 
     /// As it is named in the table and on the command line.
@@ -56,6 +59,7 @@ impl Kind {
             Kind::Worktree => "worktree",
             Kind::Floor => "floor",
             Kind::Branchfs => "branchfs",
+            Kind::NoXattr => "noxattr",
         }
     }
 
@@ -143,6 +147,9 @@ impl System {
         copy(tree, &base)?;
         let running = match kind {
             Kind::Branchfs => Running::Branchfs(Mounted::mount(context.binary(), &base)?),
+            Kind::NoXattr => {
+                Running::Branchfs(Mounted::mount_with(context.binary(), &base, "noxattr")?)
+            }
             _ => running,
         };
         Ok(System {
@@ -215,7 +222,7 @@ impl System {
                 add.arg("-C").arg(&self.base);
                 quiet(add.args(["worktree", "add", "--detach"]).arg(&path))?;
             }
-            Kind::Branchfs => fs::create_dir(&path)?,
+            Kind::Branchfs | Kind::NoXattr => fs::create_dir(&path)?,
         }
         Ok(path)
     }
@@ -236,7 +243,7 @@ impl System {
                 // The server of fuse-overlayfs may still be on its way out.
                 quiet(Command::new("rm").arg("-rf").arg(layers))
             }
-            Kind::Branchfs => Ok(fs::remove_dir(workspace)?),
+            Kind::Branchfs | Kind::NoXattr => Ok(fs::remove_dir(workspace)?),
             Kind::Btrfs => {
                 let mut delete = Command::new("btrfs");
                 quiet(delete.args(["subvolume", "delete"]).arg(workspace))

@@ -34,7 +34,11 @@ const TARGETS: &[(&str, Kind, f64)] = &[
     ("sequential read, warm", Kind::Plain, 1.05),
     ("sequential write", Kind::Overlayfs, 1.43),
     ("random write 4 KB", Kind::Floor, 1.2),
-    ("first write into a large file", Kind::Overlayfs, 0.005),
+    (
+        "first open and write of a large file",
+        Kind::Overlayfs,
+        0.005,
+    ),
 ];
 
 /// For each target of the row, the aim and whether it is reached.

@@ -130,6 +130,10 @@ pub fn repository(context: &Context, workspace: &Path, round: &mut Round) -> Res
     let find = || timed(Command::new("find").arg(workspace).args(["-size", "+1G"]));
     round.add("find, cold", "ms", find()?);
     round.add("find, warm", "ms", find()?);
+    let list = || timed(Command::new("ls").arg("-lR").arg(workspace));
+    drop_caches()?;
+    round.add("ls -lR, cold", "ms", list()?);
+    round.add("ls -lR, warm", "ms", list()?);
     drop_caches()?;
     let grep = || {
         let mut grep = Command::new("grep");
