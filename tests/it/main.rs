@@ -8,6 +8,7 @@ mod commit;
 mod control;
 mod differential;
 mod errnos;
+mod exerciser;
 mod git;
 mod harness;
 mod limits;

@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 /// Between two rounds, so that the test gets its share of the machine.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(50);
 /// Rounds between two publishes.
-const PUBLISH_EVERY: usize = 20;
+const PUBLISH_EVERY: usize = 10;
 
 /// Until `stop`, forks children of the branch at `root` in which `watched` is under test.
 ///

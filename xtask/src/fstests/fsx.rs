@@ -1,5 +1,8 @@
 //! fsx: random operations on one file, checked byte for byte, while its branch is forked, committed
 //! into and published.
+//!
+//! fsx overwrites what a file held before; what begins with the base's content is in the test
+//! `exerciser` of tests/it.
 
 use std::error::Error;
 use std::fs;
@@ -25,27 +28,17 @@ const LEN_BYTES: usize = 256 << 10;
 enum Subject {
     /// A file that does not exist before.
     New,
-    /// A file of the base, which fsx opens with O_TRUNC.
+    /// A file of the base, which fsx cuts to nothing first.
     Base,
-    /// A file of the base, whose size never changes.
-    Blocks,
 }
 
 impl Subject {
-    const ALL: [Subject; 3] = [Subject::New, Subject::Base, Subject::Blocks];
+    const ALL: [Subject; 2] = [Subject::New, Subject::Base];
 
     fn name(self) -> &'static str {
         match self {
             Subject::New => "new",
             Subject::Base => "base",
-            Subject::Blocks => "blocks",
-        }
-    }
-
-    fn config(self) -> &'static str {
-        match self {
-            Subject::New | Subject::Base => "fsx.toml",
-            Subject::Blocks => "fsx-blocks.toml",
         }
     }
 }
@@ -54,9 +47,10 @@ impl Subject {
 pub fn seed(base: &Path) -> std::io::Result<()> {
     let bytes: Vec<u8> = (0..LEN_BYTES).map(|at| (at * 7 / 3) as u8).collect();
     for seed in 1..=SEEDS {
-        for subject in [Subject::Base, Subject::Blocks] {
-            fs::write(base.join(format!("{}-{seed}", subject.name())), &bytes)?;
-        }
+        fs::write(
+            base.join(format!("{}-{seed}", Subject::Base.name())),
+            &bytes,
+        )?;
     }
     Ok(())
 }
@@ -97,7 +91,7 @@ fn one(
     let mut command = Command::new(program);
     command
         .arg("-f")
-        .arg(file(subject.config()))
+        .arg(file("fsx.toml"))
         .arg("-P")
         .arg(artifacts);
     command
