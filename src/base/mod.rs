@@ -92,6 +92,7 @@ pub use publish_check::{Conflict, Expect, Want, What};
 pub use publish_stage::{Slot, StagedIno, Staging};
 pub use trace::{copy_error, read_at};
 
+use crate::sys::disk::Disk;
 use crate::tree::{Attr, FileId, Kind, Time};
 use event_log::EventLog;
 use ids::IdMap;
@@ -163,6 +164,8 @@ pub struct BaseConfig {
     pub version: Version,
     /// Numbering.
     pub ids: IdConfig,
+    /// Where changes go.
+    pub disk: Disk,
 }
 
 /// What one version is on disk. Readers hold it shared while they resolve and use what they found.
@@ -199,11 +202,12 @@ impl Base {
             exclusive,
             version,
             ids,
+            disk,
         } = config;
         if let Some(hide) = &hide {
             path::check(hide)?;
         }
-        let reach = Reach::open([root, old, stage].map(Arc::new), hide, exclusive)?;
+        let reach = Reach::open([root, old, stage].map(Arc::new), hide, exclusive, disk)?;
         let ids = IdMap::new(reach.root_ino(), ids);
         let layout = Layout {
             version,

@@ -22,12 +22,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
 
-use crate::sys::inode;
 use crate::tree::Kind;
 
 use super::event::{Event, EventRecord, Loc, OldName, parked};
 use super::plan::{Before, Sealed, Step};
 use super::publish_steps::Executor;
+use super::purge::set_mode;
 use super::reach::stat_at;
 use super::simulate::{Operand, operands};
 use super::{Base, BaseError, IdEntry, Ident, Layout, Version};
@@ -320,7 +320,7 @@ impl Base {
             let restore = || {
                 let raw = stat_at(&fd, b"")?;
                 match raw.ident == before.ident && raw.attr.mode != before.attr.mode {
-                    true => inode::set_mode(fd.as_fd(), before.attr.mode),
+                    true => set_mode(&self.reach.disk, fd.as_fd(), before.attr.mode),
                     false => Ok(()),
                 }
             };

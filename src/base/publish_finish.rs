@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use rustix::fs::OFlags;
 
 use crate::sys::beneath::open_beneath;
+use crate::sys::disk::Change;
 use crate::tree::Kind;
 
 use super::event::{Area, Loc};
@@ -43,9 +44,11 @@ impl Base {
         let root = self.reach.area(Area::Root);
         let each = dirs.len() <= FSYNC_DIRS && dirs.iter().all(|path| self.fsync(path).is_ok());
         if !each {
-            rustix::fs::syncfs(root).map_err(|errno| BaseError::io(b"", "syncfs", errno))?;
+            let all = Change::SyncAll(root.as_fd());
+            let synced = self.reach.disk.sync(all, || rustix::fs::syncfs(root));
+            synced.map_err(|errno| BaseError::io(b"", "syncfs", errno))?;
         }
-        fsync_dir(self.reach.area(Area::Old).as_fd())
+        fsync_dir(&self.reach.disk, self.reach.area(Area::Old).as_fd())
             .map_err(|errno| BaseError::io(b"<old>", "fsync", errno))?;
         self.discard(sealed.plan.id)
     }
@@ -53,16 +56,20 @@ impl Base {
     /// Makes a directory or regular file durable; nothing else is opened.
     fn fsync(&self, path: &[u8]) -> Result<(), BaseError> {
         let loc = Loc::of_path(path.to_vec());
-        match self.reach.stat(&loc, path) {
-            Ok(raw) if matches!(raw.attr.kind, Kind::Dir | Kind::File) => {}
+        let kind = match self.reach.stat(&loc, path) {
+            Ok(raw) if matches!(raw.attr.kind, Kind::Dir | Kind::File) => raw.attr.kind,
             // Gone since, or carried by its directory.
             Ok(_) | Err(BaseError::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(error),
-        }
+        };
         let root = self.reach.area(Area::Root).as_fd();
         let fsync = || {
             let fd = open_beneath(root, path, OFlags::RDONLY | OFlags::NONBLOCK)?;
-            rustix::fs::fsync(fd)
+            let change = match kind {
+                Kind::Dir => Change::SyncNames(fd.as_fd()),
+                _ => Change::Sync(fd.as_fd()),
+            };
+            self.reach.disk.sync(change, || rustix::fs::fsync(&fd))
         };
         fsync().map_err(|errno| BaseError::io(path, "fsync", errno))
     }

@@ -5,7 +5,7 @@
 //! git and others go by ctime to tell whether a file is unchanged, and so does a [`super::Stamp`].
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::AtFlags;
@@ -14,6 +14,7 @@ use crate::tree::{Kind, Time};
 
 use super::event::{Area, Loc, OldName};
 use super::plan::{Before, Sealed, Shown, Step};
+use super::purge::unlink;
 use super::reach::stat_at;
 use super::{Base, BaseError, IdEntry, Ident, Layout};
 
@@ -131,7 +132,8 @@ impl Base {
             // or a restart would count a name that is not there.
             let has_event = sealed.plan.keep_old || layout.events.has_before(sealed.version);
             if !has_event && loc.area == Area::Old {
-                rustix::fs::unlinkat(self.reach.area(Area::Old), &loc.path, AtFlags::empty())
+                let old = self.reach.area(Area::Old).as_fd();
+                unlink(&self.reach.disk, old, &loc.path, AtFlags::empty())
                     .map_err(|errno| BaseError::io(&before.path, "unlink the old", errno))?;
                 layout.events.unkept(before.ident);
             }

@@ -22,12 +22,14 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::sys::beneath::open_beneath;
+use crate::sys::disk::{Change, Disk};
 use crate::sys::inode;
+use crate::sys::rename::At;
 use crate::tree::{Kind, Time};
 
 use super::event::Area;
 use super::plan::{AttrSet, Before, Plan, Sealed};
-use super::purge::remove_tree;
+use super::purge::{remove_tree, unlink};
 use super::reach::{Raw, stat_at};
 use super::simulate::{Operand, Origin, Simulation, operands};
 use super::{Base, BaseError, Layout};
@@ -68,7 +70,16 @@ fn times(time: Time) -> (i64, u32) {
 
 /// Makes the object that `fd` holds have these attributes. The owner first, since that clears
 /// set-id bits; then xattrs, since an ACL changes the mode; the times last.
-pub(super) fn set_attrs(fd: BorrowedFd<'_>, now: &Raw, set: &AttrSet) -> Result<(), Errno> {
+pub(super) fn set_attrs(
+    disk: &Disk,
+    fd: BorrowedFd<'_>,
+    now: &Raw,
+    set: &AttrSet,
+) -> Result<(), Errno> {
+    disk.change(Change::Attributes(fd), || set_each(fd, now, set))
+}
+
+fn set_each(fd: BorrowedFd<'_>, now: &Raw, set: &AttrSet) -> Result<(), Errno> {
     if (now.attr.uid, now.attr.gid) != (set.uid, set.gid) {
         inode::set_owner(fd, set.uid, set.gid)?;
     }
@@ -96,10 +107,15 @@ pub(super) fn set_attrs(fd: BorrowedFd<'_>, now: &Raw, set: &AttrSet) -> Result<
 }
 
 /// Gives the new object that `fd` holds its attributes.
-fn settle(slot: Slot<'_>, fd: BorrowedFd<'_>, set: &AttrSet) -> Result<StagedIno, BaseError> {
+fn settle(
+    disk: &Disk,
+    slot: Slot<'_>,
+    fd: BorrowedFd<'_>,
+    set: &AttrSet,
+) -> Result<StagedIno, BaseError> {
     let settle = || {
         let raw = stat_at(fd, b"")?;
-        set_attrs(fd, &raw, set)?;
+        set_attrs(disk, fd, &raw, set)?;
         Ok(StagedIno(raw.ident.ino))
     };
     settle().map_err(|errno: Errno| BaseError::io(slot.path, "set attributes of", errno))
@@ -112,6 +128,7 @@ pub struct Staging {
     /// Files to fsync; more than [`FSYNC_FILES`] are not remembered.
     unsynced: Vec<OwnedFd>,
     count: usize,
+    disk: Disk,
 }
 
 impl Staging {
@@ -120,10 +137,21 @@ impl Staging {
         self.id
     }
 
+    fn at<'a>(&'a self, name: &'a [u8]) -> At<'a> {
+        At {
+            dir: self.dir.as_fd(),
+            name,
+        }
+    }
+
+    fn make<T>(&self, name: &[u8], call: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        self.disk.change(Change::Make(self.at(name)), call)
+    }
+
     fn settle(&self, slot: Slot<'_>, name: &[u8], set: &AttrSet) -> Result<StagedIno, BaseError> {
         let fd = open_beneath(self.dir.as_fd(), name, OFlags::PATH)
             .map_err(|errno| BaseError::io(slot.path, "open", errno))?;
-        settle(slot, fd.as_fd(), set)
+        settle(&self.disk, slot, fd.as_fd(), set)
     }
 
     fn remember(&mut self, fd: OwnedFd) {
@@ -145,10 +173,20 @@ impl Staging {
         let name = slot_name(slot.number);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW;
         let mode = Mode::RUSR | Mode::WUSR;
-        let fd = rustix::fs::openat(&self.dir, &name, flags | OFlags::CLOEXEC, mode)
+        let create = || rustix::fs::openat(&self.dir, &name, flags | OFlags::CLOEXEC, mode);
+        let fd = self
+            .make(&name, create)
             .map_err(|errno| BaseError::io(slot.path, "stage", errno))?;
-        content(fd.as_fd()).map_err(|error| BaseError::io(slot.path, "write", error))?;
-        let ino = settle(slot, fd.as_fd(), set)?;
+        let (file, offset, len) = (fd.as_fd(), 0, u64::MAX);
+        let mut written = Ok(());
+        self.disk
+            .change(Change::Bytes { file, offset, len }, || {
+                written = content(file);
+                Ok(())
+            })
+            .map_err(|errno| BaseError::io(slot.path, "write", errno))?;
+        written.map_err(|error| BaseError::io(slot.path, "write", error))?;
+        let ino = settle(&self.disk, slot, fd.as_fd(), set)?;
         self.remember(fd);
         Ok(ino)
     }
@@ -166,11 +204,14 @@ impl Staging {
         let link = || {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-            rustix::fs::linkat(dir, name, &self.dir, &own, AtFlags::empty())?;
+            let (from, to) = (At { dir, name }, self.at(&own));
+            self.disk.change(Change::Link { from, to }, || {
+                rustix::fs::linkat(dir, name, &self.dir, &own, AtFlags::empty())
+            })?;
             Ok(fd)
         };
         let fd = link().map_err(|errno: Errno| BaseError::io(slot.path, "link", errno))?;
-        let ino = settle(slot, fd.as_fd(), set)?;
+        let ino = settle(&self.disk, slot, fd.as_fd(), set)?;
         self.remember(fd);
         Ok(ino)
     }
@@ -178,7 +219,7 @@ impl Staging {
     /// Stages an empty directory.
     pub fn dir(&mut self, slot: Slot<'_>, set: &AttrSet) -> Result<StagedIno, BaseError> {
         let name = slot_name(slot.number);
-        rustix::fs::mkdirat(&self.dir, &name, Mode::RWXU)
+        self.make(&name, || rustix::fs::mkdirat(&self.dir, &name, Mode::RWXU))
             .map_err(|errno| BaseError::io(slot.path, "mkdir", errno))?;
         self.settle(slot, &name, set)
     }
@@ -191,7 +232,7 @@ impl Staging {
         target: &[u8],
     ) -> Result<StagedIno, BaseError> {
         let name = slot_name(slot.number);
-        rustix::fs::symlinkat(target, &self.dir, &name)
+        self.make(&name, || rustix::fs::symlinkat(target, &self.dir, &name))
             .map_err(|errno| BaseError::io(slot.path, "symlink", errno))?;
         self.settle(slot, &name, set)
     }
@@ -211,7 +252,9 @@ impl Staging {
         );
         let dev = rustix::fs::makedev(major, minor);
         let file_type = FileType::from_raw_mode(kind.to_mode());
-        rustix::fs::mknodat(&self.dir, &name, file_type, Mode::RUSR | Mode::WUSR, dev)
+        let mode = Mode::RUSR | Mode::WUSR;
+        let mknod = || rustix::fs::mknodat(&self.dir, &name, file_type, mode, dev);
+        self.make(&name, mknod)
             .map_err(|errno| BaseError::io(slot.path, "mknod", errno))?;
         self.settle(slot, &name, set)
     }
@@ -220,10 +263,12 @@ impl Staging {
     pub fn sync(&mut self) -> Result<(), BaseError> {
         let sync = || {
             if self.count > FSYNC_FILES {
-                return rustix::fs::syncfs(&self.dir);
+                let all = Change::SyncAll(self.dir.as_fd());
+                return self.disk.sync(all, || rustix::fs::syncfs(&self.dir));
             }
-            self.unsynced.iter().try_for_each(rustix::fs::fsync)?;
-            fsync_dir(self.dir.as_fd())
+            let mut unsynced = self.unsynced.iter();
+            unsynced.try_for_each(|file| fsync(&self.disk, file.as_fd()))?;
+            fsync_dir(&self.disk, self.dir.as_fd())
         };
         sync().map_err(|errno| BaseError::io(b"<stage>", "sync", errno))?;
         self.unsynced.clear();
@@ -233,9 +278,15 @@ impl Staging {
 }
 
 /// Makes the entries of a directory durable; `dir` may be an O_PATH descriptor.
-pub(super) fn fsync_dir(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn fsync_dir(disk: &Disk, dir: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::fsync(rustix::fs::openat(dir, c".", flags, Mode::empty())?)
+    let fd = rustix::fs::openat(dir, c".", flags, Mode::empty())?;
+    disk.sync(Change::SyncNames(dir), || rustix::fs::fsync(&fd))
+}
+
+/// Makes a regular file durable.
+pub(super) fn fsync(disk: &Disk, file: BorrowedFd<'_>) -> Result<(), Errno> {
+    disk.sync(Change::Sync(file), || rustix::fs::fsync(file))
 }
 
 fn stage_error(op: &'static str) -> impl Fn(Errno) -> BaseError {
@@ -250,14 +301,20 @@ impl Base {
         }
         let stage = self.reach.area(Area::Stage);
         let name = plan_name(id);
-        remove_tree(stage.as_fd(), &name).map_err(stage_error("remove"))?;
-        rustix::fs::mkdirat(stage, &name, Mode::RWXU).map_err(stage_error("mkdir"))?;
+        let disk = &self.reach.disk;
+        remove_tree(disk, stage.as_fd(), &name).map_err(stage_error("remove"))?;
+        let (dir, name) = (stage.as_fd(), name.as_slice());
+        disk.change(Change::Make(At { dir, name }), || {
+            rustix::fs::mkdirat(stage, name, Mode::RWXU)
+        })
+        .map_err(stage_error("mkdir"))?;
         let dir = self.open_stage(id)?;
         Ok(Staging {
             id,
             dir,
             unsynced: Vec::new(),
             count: 0,
+            disk: disk.clone(),
         })
     }
 
@@ -283,18 +340,34 @@ impl Base {
         let write = || -> Result<(), Errno> {
             let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW;
             let mode = Mode::RUSR | Mode::WUSR;
-            let create = |name| rustix::fs::openat(&dir, name, flags | OFlags::CLOEXEC, mode);
-            rustix::fs::fsync(create(DONE)?)?;
+            let disk = &self.reach.disk;
+            let at = |name| At {
+                dir: dir.as_fd(),
+                name,
+            };
+            let create = |name| {
+                disk.change(Change::Make(at(name)), || {
+                    rustix::fs::openat(&dir, name, flags | OFlags::CLOEXEC, mode)
+                })
+            };
+            fsync(disk, create(DONE)?.as_fd())?;
             let fd = create(PLAN_NEW)?;
             let bytes = sealed.encode();
-            let mut rest = bytes.as_slice();
-            while !rest.is_empty() {
-                rest = &rest[rustix::io::write(&fd, rest)?..];
-            }
-            rustix::fs::fsync(&fd)?;
-            rustix::fs::renameat(&dir, PLAN_NEW, &dir, PLAN)?;
-            rustix::fs::fsync(&dir)?;
-            fsync_dir(self.reach.area(Area::Stage).as_fd())
+            let (file, offset, len) = (fd.as_fd(), 0, bytes.len() as u64);
+            disk.change(Change::Bytes { file, offset, len }, || {
+                let mut rest = bytes.as_slice();
+                while !rest.is_empty() {
+                    rest = &rest[rustix::io::write(&fd, rest)?..];
+                }
+                Ok(())
+            })?;
+            fsync(disk, fd.as_fd())?;
+            let (from, to) = (at(PLAN_NEW), at(PLAN));
+            disk.change(Change::Rename { from, to }, || {
+                rustix::fs::renameat(&dir, PLAN_NEW, &dir, PLAN)
+            })?;
+            fsync_dir(disk, dir.as_fd())?;
+            fsync_dir(disk, self.reach.area(Area::Stage).as_fd())
         };
         write().map_err(stage_error("write the plan to"))?;
         Ok(sealed)
@@ -394,10 +467,11 @@ impl Base {
         let stage = self.reach.area(Area::Stage);
         // The plan goes first: staged objects without one are garbage, a plan without them is not.
         let plan = super::path::join(&plan_name(id), PLAN);
-        match rustix::fs::unlinkat(stage, &plan, AtFlags::empty()) {
+        let disk = &self.reach.disk;
+        match unlink(disk, stage.as_fd(), &plan, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(stage_error("remove the plan in")(errno)),
         }
-        remove_tree(stage.as_fd(), &plan_name(id)).map_err(stage_error("remove"))
+        remove_tree(disk, stage.as_fd(), &plan_name(id)).map_err(stage_error("remove"))
     }
 }

@@ -17,6 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::sys::beneath::open_beneath;
+use crate::sys::disk::{Change, Disk};
 use crate::sys::inode;
 use crate::sys::rename::{At, exchange, rename_noreplace};
 use crate::tree::Kind;
@@ -25,6 +26,7 @@ use super::event::{Area, OldName};
 use super::path::{is_within, split};
 use super::plan::{AttrSet, Sealed, Step};
 use super::publish_stage::{DONE, set_attrs, slot_name};
+use super::purge::{set_mode, unlink};
 use super::reach::{Raw, stat_at, walk_error};
 use super::{Base, BaseError};
 
@@ -91,7 +93,15 @@ impl<'a> Executor<'a> {
     ) -> Result<Self, BaseError> {
         let stage = Arc::new(base.open_stage(sealed.plan.id)?);
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let done = rustix::fs::openat(&stage, DONE, flags, Mode::RUSR | Mode::WUSR)
+        let at = At {
+            dir: stage.as_fd(),
+            name: DONE,
+        };
+        let open = || rustix::fs::openat(&stage, DONE, flags, Mode::RUSR | Mode::WUSR);
+        let done = base
+            .reach
+            .disk
+            .change(Change::Make(at), open)
             .map_err(|errno| BaseError::io(b"<stage>", "open the progress in", errno))?;
         Ok(Executor {
             base,
@@ -151,7 +161,10 @@ impl<'a> Executor<'a> {
 
     /// Notes that `count` steps are done.
     pub(super) fn mark(&self, count: usize) -> Result<(), BaseError> {
-        rustix::fs::ftruncate(&self.done, count as u64)
+        let length = Change::Length(self.done.as_fd());
+        let mark = || rustix::fs::ftruncate(&self.done, count as u64);
+        self.disk()
+            .change(length, mark)
             .map_err(|errno| BaseError::io(b"<stage>", "note the progress in", errno))
     }
 
@@ -236,7 +249,9 @@ impl<'a> Executor<'a> {
                 let mut set = || {
                     let (fd, _) = self.place(Spot::Base(path))?.hold()?;
                     let times = ((atime.sec, atime.nsec), (mtime.sec, mtime.nsec));
-                    inode::set_times(fd.as_fd(), times.0, times.1)
+                    let change = Change::Attributes(fd.as_fd());
+                    self.disk()
+                        .change(change, || inode::set_times(fd.as_fd(), times.0, times.1))
                 };
                 set().map_err(|errno| walk_error(path, "set times of", errno))
             }
@@ -267,9 +282,7 @@ impl<'a> Executor<'a> {
             if source.ino()? != Some(ino) {
                 return Ok(false);
             }
-            with_access(&[&source, &target], || {
-                rename_noreplace(source.at(), target.at())
-            })?;
+            self.with_access(&[&source, &target], || self.rename(&source, &target))?;
             Ok(true)
         };
         expect_done(relocate(), path, "rename")
@@ -288,7 +301,7 @@ impl<'a> Executor<'a> {
             let slot = self.place(Spot::Slot(slot))?;
             let kept = self.place(Spot::Kept(keep))?;
             let place = self.place(Spot::Base(path))?;
-            let keep_old = || with_access(&[&slot], || rename_noreplace(slot.at(), kept.at()));
+            let keep_old = || self.with_access(&[&slot], || self.rename(&slot, &kept));
             let (in_slot, in_place) = (slot.ino()?, place.ino()?);
             if self.resume {
                 let is_kept = kept.ino()? == Some(old);
@@ -300,7 +313,7 @@ impl<'a> Executor<'a> {
                     (Some(ino), there, true)
                         if ino == new && there.is_none_or(|ino| ino == old) =>
                     {
-                        return put_over(&slot, &place).map(|()| true);
+                        return self.put_over(&slot, &place).map(|()| true);
                     }
                     _ => {}
                 }
@@ -308,25 +321,19 @@ impl<'a> Executor<'a> {
             if (in_slot, in_place) != (Some(new), Some(old)) {
                 return Ok(false);
             }
-            if with_access(&[&slot, &place], || exchange(slot.at(), place.at()))? {
+            if self.with_access(&[&slot, &place], || self.exchange(&slot, &place))? {
                 keep_old()?;
                 return Ok(true);
             }
             // Without RENAME_EXCHANGE the old object is kept first, as a link if it can have one.
-            let link = rustix::fs::linkat(
-                place.dir.as_fd(),
-                &place.name,
-                kept.dir.as_fd(),
-                &kept.name,
-                AtFlags::empty(),
-            );
+            let link = self.second_name(&place, &kept);
             if link.is_err() || stat_at(&slot.dir, &slot.name)?.attr.kind == Kind::Dir {
                 if link.is_ok() {
-                    rustix::fs::unlinkat(&kept.dir, &kept.name, AtFlags::empty())?;
+                    unlink(self.disk(), kept.dir.as_fd(), &kept.name, AtFlags::empty())?;
                 }
-                with_access(&[&place], || rename_noreplace(place.at(), kept.at()))?;
+                self.with_access(&[&place], || self.rename(&place, &kept))?;
             }
-            put_over(&slot, &place)?;
+            self.put_over(&slot, &place)?;
             Ok(true)
         };
         expect_done(replace(), path, "replace")
@@ -348,10 +355,7 @@ impl<'a> Executor<'a> {
             if source.ino()? != Some(ino) {
                 return Ok(false);
             }
-            with_access(&[&target], || {
-                let (from, to) = (source.at(), target.at());
-                rustix::fs::linkat(from.dir, from.name, to.dir, to.name, AtFlags::empty())
-            })?;
+            self.with_access(&[&target], || self.second_name(&source, &target))?;
             Ok(true)
         };
         expect_done(link(), to, "link")
@@ -363,7 +367,7 @@ impl<'a> Executor<'a> {
             if raw.ident.ino != ino {
                 return Ok(false);
             }
-            set_attrs(fd.as_fd(), &raw, set)?;
+            set_attrs(self.disk(), fd.as_fd(), &raw, set)?;
             Ok(true)
         };
         expect_done(set_attr(), path, "set attributes of")
@@ -381,43 +385,77 @@ fn expect_done(done: Result<bool, Errno>, path: &[u8], op: &'static str) -> Resu
     }
 }
 
-/// Moves a staged object over a file that is kept already, or to where nothing is.
-fn put_over(slot: &Place, place: &Place) -> Result<(), Errno> {
-    with_access(&[slot, place], || {
+/// The system calls of the steps.
+impl Executor<'_> {
+    fn disk(&self) -> &Disk {
+        &self.base.reach.disk
+    }
+
+    fn rename(&self, from: &Place, to: &Place) -> Result<(), Errno> {
+        let (from, to) = (from.at(), to.at());
+        self.disk()
+            .change(Change::Rename { from, to }, || rename_noreplace(from, to))
+    }
+
+    fn exchange(&self, a: &Place, b: &Place) -> Result<bool, Errno> {
+        let (a, b) = (a.at(), b.at());
+        self.disk()
+            .change(Change::Exchange(a, b), || exchange(a, b))
+    }
+
+    fn second_name(&self, from: &Place, to: &Place) -> Result<(), Errno> {
+        let (from, to) = (from.at(), to.at());
+        self.disk().change(Change::Link { from, to }, || {
+            rustix::fs::linkat(from.dir, from.name, to.dir, to.name, AtFlags::empty())
+        })
+    }
+
+    /// Moves a staged object over a file that is kept already, or to where nothing is.
+    fn put_over(&self, slot: &Place, place: &Place) -> Result<(), Errno> {
         let (from, to) = (slot.at(), place.at());
-        rustix::fs::renameat(from.dir, from.name, to.dir, to.name)
-    })
-}
+        self.with_access(&[slot, place], || {
+            self.disk().change(Change::Rename { from, to }, || {
+                rustix::fs::renameat(from.dir, from.name, to.dir, to.name)
+            })
+        })
+    }
 
-/// Runs a change of names. An owner without root may have taken the write permission off its own
-/// directories; they get it back for that moment, as a person who moves such files would do it.
-fn with_access<T>(places: &[&Place], change: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
-    match change() {
-        Err(Errno::ACCESS) => {}
-        other => return other,
+    /// Runs a change of names. An owner without root may have taken the write permission off its
+    /// own directories; they get it back for that moment, as a person who moves such files would do
+    /// it.
+    fn with_access<T>(
+        &self,
+        places: &[&Place],
+        change: impl Fn() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match change() {
+            Err(Errno::ACCESS) => {}
+            other => return other,
+        }
+        let mut loosened = Vec::new();
+        for place in places {
+            // Moving a directory writes its `..`, so the object itself must be writable too.
+            let dir = open_beneath(place.dir.as_fd(), b"", OFlags::PATH).ok();
+            let object = open_beneath(place.dir.as_fd(), &place.name, OFlags::PATH).ok();
+            let both = [dir, object].into_iter().flatten();
+            loosened.extend(both.filter_map(|fd| self.loosen(fd)));
+        }
+        let result = change();
+        for Loosened { fd, mode } in loosened.into_iter().rev() {
+            set_mode(self.disk(), fd.as_fd(), mode)?;
+        }
+        result
     }
-    let mut loosened = Vec::new();
-    for place in places {
-        // Moving a directory writes its `..`, so the object itself must be writable too.
-        let dir = open_beneath(place.dir.as_fd(), b"", OFlags::PATH).ok();
-        let object = open_beneath(place.dir.as_fd(), &place.name, OFlags::PATH).ok();
-        loosened.extend([dir, object].into_iter().flatten().filter_map(loosen));
-    }
-    let result = change();
-    for Loosened { fd, mode } in loosened.into_iter().rev() {
-        inode::set_mode(fd.as_fd(), mode)?;
-    }
-    result
-}
 
-fn loosen(fd: OwnedFd) -> Option<Loosened> {
-    let attr = stat_at(&fd, b"").ok()?.attr;
-    if attr.kind != Kind::Dir || attr.mode & 0o300 == 0o300 {
-        return None;
+    fn loosen(&self, fd: OwnedFd) -> Option<Loosened> {
+        let attr = stat_at(&fd, b"").ok()?.attr;
+        if attr.kind != Kind::Dir || attr.mode & 0o300 == 0o300 {
+            return None;
+        }
+        set_mode(self.disk(), fd.as_fd(), attr.mode | 0o700).ok()?;
+        Some(Loosened {
+            fd,
+            mode: attr.mode,
+        })
     }
-    inode::set_mode(fd.as_fd(), attr.mode | 0o700).ok()?;
-    Some(Loosened {
-        fd,
-        mode: attr.mode,
-    })
 }

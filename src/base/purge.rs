@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::sys::beneath::open_beneath;
+use crate::sys::disk::{Change, Disk};
 use crate::sys::inode;
 use crate::sys::rename::{At, rename_noreplace};
 use crate::tree::Kind;
@@ -45,12 +46,29 @@ pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
     Ok(names)
 }
 
+/// Removes one name; with REMOVEDIR, a directory.
+pub(super) fn unlink(
+    disk: &Disk,
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    flags: AtFlags,
+) -> Result<(), Errno> {
+    disk.change(Change::Unlink(At { dir, name }), || {
+        rustix::fs::unlinkat(dir, name, flags)
+    })
+}
+
+/// Sets the permission bits of what `fd` holds.
+pub(super) fn set_mode(disk: &Disk, fd: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+    disk.change(Change::Attributes(fd), || inode::set_mode(fd, mode))
+}
+
 /// Opens a directory for taking it apart, whatever its mode.
-fn open_doomed(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+fn open_doomed(disk: &Disk, dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     let fd = open_beneath(dir, name, OFlags::PATH | OFlags::DIRECTORY)?;
     let mode = stat_at(&fd, b"")?.attr.mode;
     if mode & 0o700 != 0o700 {
-        inode::set_mode(fd.as_fd(), mode | 0o700)?;
+        set_mode(disk, fd.as_fd(), mode | 0o700)?;
     }
     Ok(fd)
 }
@@ -64,16 +82,16 @@ fn gone_is_fine(result: Result<(), Errno>) -> Result<(), Errno> {
 
 /// Removes `name` in `dir` with what is in it, in one go; it is no error that it is not there. For
 /// staging directories, whose depth is two.
-pub(super) fn remove_tree(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+pub(super) fn remove_tree(disk: &Disk, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    match unlink(disk, dir, name, AtFlags::empty()) {
         Err(Errno::ISDIR) => {}
         other => return gone_is_fine(other),
     }
-    let fd = open_doomed(dir, name)?;
+    let fd = open_doomed(disk, dir, name)?;
     for name in names(fd.as_fd())? {
-        remove_tree(fd.as_fd(), &name)?;
+        remove_tree(disk, fd.as_fd(), &name)?;
     }
-    gone_is_fine(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR))
+    gone_is_fine(unlink(disk, dir, name, AtFlags::REMOVEDIR))
 }
 
 impl Base {
@@ -101,9 +119,15 @@ impl Base {
             }));
     }
 
-    /// Queues whatever is in the old directory without an event that names it: left by a crash. To
-    /// be called once, after events were restored and pending plans finished.
+    /// Queues whatever is in the old directory without an event that names it, and removes what is
+    /// in the staging directory: left by a crash. To be called once, after events were restored and
+    /// pending plans finished.
     pub fn sweep(&self) -> Result<(), BaseError> {
+        let stage = self.reach.area(Area::Stage).as_fd();
+        let error = |errno| BaseError::io(b"<stage>", "sweep", errno);
+        for name in names(stage).map_err(error)? {
+            remove_tree(&self.reach.disk, stage, &name).map_err(error)?;
+        }
         let mut layout = self.layout.write();
         let old = self.reach.area(Area::Old);
         let queued: HashSet<Vec<u8>> = self
@@ -178,7 +202,8 @@ impl Base {
             }
             return Ok(true);
         }
-        let dir = open_doomed(old, &doomed.name)?;
+        let disk = &self.reach.disk;
+        let dir = open_doomed(disk, old, &doomed.name)?;
         let mut is_first = true;
         for name in names(dir.as_fd())? {
             // Checked after the first name, so that every call gets further.
@@ -195,24 +220,26 @@ impl Base {
                 Ok(_) => self.move_up(dir.as_fd(), &name, moved_up)?,
             }
         }
-        gone_is_fine(rustix::fs::unlinkat(old, &doomed.name, AtFlags::REMOVEDIR))?;
+        gone_is_fine(unlink(disk, old, &doomed.name, AtFlags::REMOVEDIR))?;
         Ok(true)
     }
 
     fn move_up(&self, dir: BorrowedFd<'_>, name: &[u8], moved_up: &mut u64) -> Result<(), Errno> {
         // Moving a directory writes its `..`.
-        drop(open_doomed(dir, name)?);
+        let disk = &self.reach.disk;
+        drop(open_doomed(disk, dir, name)?);
         let old = self.reach.area(Area::Old).as_fd();
         loop {
             *moved_up += 1;
             let up = format!("x{moved_up:x}").into_bytes();
-            match rename_noreplace(
+            let (from, to) = (
                 At { dir, name },
                 At {
                     dir: old,
                     name: &up,
                 },
-            ) {
+            );
+            match disk.change(Change::Rename { from, to }, || rename_noreplace(from, to)) {
                 Err(Errno::EXIST) => {}
                 other => {
                     self.doomed.lock().push_back(Doomed {
@@ -233,12 +260,12 @@ impl Base {
             other => other?,
         };
         if raw.attr.nlink < 2 {
-            return gone_is_fine(rustix::fs::unlinkat(dir, name, AtFlags::empty()));
+            return gone_is_fine(unlink(&self.reach.disk, dir, name, AtFlags::empty()));
         }
         let fd = open_beneath(dir, name, OFlags::PATH)?;
         let layout = self.layout.write();
         let shown = self.ids.shown_ctime(raw.ident, raw.attr.ctime);
-        gone_is_fine(rustix::fs::unlinkat(dir, name, AtFlags::empty()))?;
+        gone_is_fine(unlink(&self.reach.disk, dir, name, AtFlags::empty()))?;
         let now = stat_at(&fd, b"")?.attr.ctime;
         self.ids.keep_ctime(layout.version, raw.ident, shown, now);
         Ok(())

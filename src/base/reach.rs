@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::sys::beneath::open_beneath;
+use crate::sys::disk::Disk;
 use crate::sys::inode::statx_at;
 use crate::tree::{Attr, Kind, Time};
 
@@ -71,7 +72,40 @@ impl Raw {
 
 /// Attributes of what a descriptor holds, or of a name below it.
 pub(super) fn stat_at(dir: impl AsFd, name: &[u8]) -> Result<Raw, Errno> {
-    Raw::from_statx(&statx_at(dir.as_fd(), name)?)
+    let raw = Raw::from_statx(&statx_at(dir.as_fd(), name)?)?;
+    #[cfg(test)]
+    let raw = raw.shown();
+    Ok(raw)
+}
+
+/// The number of an inode, given what getdents(2) says it is in `dir`.
+pub(super) fn entry_ino(dir: impl AsFd, ino: u64) -> u64 {
+    #[cfg(test)]
+    if let Ok(st) = rustix::fs::fstat(dir.as_fd())
+        && let Some(shown) = crate::sys::disk::shown(st.st_dev, ino)
+    {
+        return shown.ino;
+    }
+    let _ = dir;
+    ino
+}
+
+#[cfg(test)]
+impl Raw {
+    /// With the numbers and times that a test has the inode show.
+    fn shown(mut self) -> Raw {
+        let dev = rustix::fs::makedev(self.dev.0, self.dev.1);
+        if let Some(shown) = crate::sys::disk::shown(dev, self.ident.ino) {
+            let time = |ns: i64| Time {
+                sec: ns.div_euclid(1_000_000_000),
+                nsec: ns.rem_euclid(1_000_000_000) as u32,
+            };
+            self.ident.ino = shown.ino;
+            self.ident.btime = Some(time(shown.born));
+            self.attr.ctime = time(shown.changed);
+        }
+        self
+    }
 }
 
 /// The device and the mount that a directory is on: renames work within one mount only.
@@ -154,6 +188,8 @@ pub(super) struct Reach {
     /// Regular files, see `Base::open_file`.
     pub(super) files: FdCache,
     pub(super) exclusive: bool,
+    /// Where changes go.
+    pub(super) disk: Disk,
 }
 
 /// How many files are held open.
@@ -164,6 +200,7 @@ impl Reach {
         areas: [Arc<OwnedFd>; 3],
         hide: Option<Vec<u8>>,
         exclusive: bool,
+        disk: Disk,
     ) -> Result<Reach, BaseError> {
         let root = stat_at(&areas[0], b"").map_err(|errno| walk_error(b"", "statx", errno))?;
         if root.attr.kind != Kind::Dir {
@@ -185,6 +222,7 @@ impl Reach {
             dirs,
             files,
             exclusive,
+            disk,
         };
         if let Some(path) = hide {
             let loc = Loc {

@@ -17,7 +17,7 @@ use super::event::{Area, Loc};
 use super::listing::{Builder, Listing};
 use super::lru::Lru;
 use super::path::{check, join};
-use super::reach::{Raw, stat_at, walk_error};
+use super::reach::{Raw, entry_ino, stat_at, walk_error};
 use super::{Base, BaseError, Found, Ident, Layout, Stamp, Version};
 
 /// How much memory the cached listings take at most.
@@ -321,13 +321,14 @@ impl Base {
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(errno("getdents"))?;
             let name = entry.file_name().to_bytes();
+            let ino = entry_ino(&fd, entry.ino());
             let hidden = hidden.is_some_and(|hidden| hidden == name)
-                || (loc.area == Area::Root && self.reach.is_store(entry.ino()));
+                || (loc.area == Area::Root && self.reach.is_store(ino));
             if name == b"." || name == b".." || hidden || evented.contains(name) {
                 continue;
             }
             let kind = dirent_kind(entry.file_type());
-            if let (Some(kind), Some(fid)) = (kind, self.ids.fid_of_ino(entry.ino())) {
+            if let (Some(kind), Some(fid)) = (kind, self.ids.fid_of_ino(ino)) {
                 builder.push(name, kind, fid);
                 continue;
             }

@@ -322,15 +322,26 @@ impl Workspace {
             read_only: options.read_only,
             ..StoreOptions::default()
         };
-        let opened = Store::open(places.store, &store_options)?;
+        Workspace::open_with(places, options, &store_options)
+    }
+
+    /// [`Workspace::open`] with a store that is not as usual.
+    pub fn open_with(
+        places: Places,
+        options: WorkspaceOptions,
+        store_options: &StoreOptions,
+    ) -> Result<Workspace, BranchError> {
+        let opened = Store::open(places.store, store_options)?;
         let store = Arc::new(opened.store);
         let mut replay = Replay::new();
-        if opened.created {
-            replay.table.insert(Arc::new(new_main(&options)));
-            let main = replay.table.branch(BranchId::MAIN).expect("just inserted");
-            log_main(&store, &main)?;
-        }
+        let clean = opened.recovery.clean;
         read(&mut replay, opened.recovery)?;
+        // Also where a crash came between making the store and its first records.
+        if replay.table.branch(BranchId::MAIN).is_none() {
+            let main = Arc::new(new_main(&options));
+            log_main(&store, &main)?;
+            replay.table.insert(main);
+        }
         let sink = store.clone();
         let base = Base::open(BaseConfig {
             root: places.base,
@@ -340,6 +351,7 @@ impl Workspace {
             hash_key: store.hash_key(),
             exclusive: places.exclusive,
             version: replay.version,
+            disk: store_options.disk.clone(),
             ids: IdConfig {
                 used: replay.used_files(),
                 cursor: replay.file_cursor,
@@ -382,6 +394,13 @@ impl Workspace {
             workspace.finish_publish(intent.map(|i| (i.plan, i.view, i.flipped)))?;
             workspace.base.trim(workspace.oldest_pinned());
             workspace.apply_policy()?;
+            workspace.base.sweep()?;
+            if !clean {
+                // A crash leaves space that was given out and that no record names, and names of
+                // blobs that are the base's now: there, they would count as links.
+                workspace.store.remove_linked_blobs()?;
+                workspace.table.garbage.store(true, Ordering::Relaxed);
+            }
         }
         Ok(workspace)
     }

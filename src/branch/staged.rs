@@ -9,6 +9,8 @@ use super::plan::Planner;
 use super::{BranchError, Workspace};
 use crate::base::{AttrSet, Slot, StagedIno};
 use crate::store::BlobId;
+use crate::sys::disk::Change;
+use crate::sys::rename::At;
 use crate::tree::{Content, Extent, FileId, Inode, Source, Xattrs};
 
 /// Blobs of at least this size become the published file itself instead of being copied.
@@ -133,7 +135,13 @@ impl Planner<'_> {
         store.blob_set_len(BlobId(id), size)?;
         store.blob_link(BlobId(id), stage, &name)?;
         let staged = self.staging.linked(slot, stage, name.to_bytes(), set);
-        let unlinked = rustix::fs::unlinkat(stage, &name, rustix::fs::AtFlags::empty());
+        let at = At {
+            dir: stage,
+            name: name.to_bytes(),
+        };
+        let unlinked = store.disk().change(Change::Unlink(at), || {
+            rustix::fs::unlinkat(stage, &name, rustix::fs::AtFlags::empty())
+        });
         if let Err(errno) = unlinked {
             log::warn!("{name:?} stays in the stage directory: {errno}");
         }

@@ -21,7 +21,10 @@ use rustix::io::Errno;
 
 use super::StoreError;
 use super::faults::Faults;
+use super::map::Map;
+use crate::sys::disk::{Change, Disk};
 use crate::sys::mapping::SharedMapping;
+use crate::sys::rename::At;
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,7 @@ pub(super) struct Dir {
     fd: OwnedFd,
     name: String,
     faults: Faults,
+    disk: Disk,
 }
 
 /// An open file of the store. Clones share the descriptor.
@@ -47,6 +51,7 @@ pub(super) struct File {
     fd: Arc<OwnedFd>,
     name: Arc<str>,
     faults: Faults,
+    disk: Disk,
 }
 
 /// How large a file is.
@@ -56,6 +61,8 @@ pub(super) struct Size {
     pub(super) len_bytes: u64,
     /// Bytes on disk.
     pub(super) allocated_bytes: u64,
+    /// Names.
+    pub(super) links: u64,
 }
 
 impl Size {
@@ -63,6 +70,7 @@ impl Size {
         Size {
             len_bytes: stat.st_size as u64,
             allocated_bytes: stat.st_blocks as u64 * 512,
+            links: stat.st_nlink,
         }
     }
 }
@@ -105,7 +113,7 @@ fn open_beneath(
 
 impl Dir {
     /// The store's own directory. `fd` may be an `O_PATH` descriptor.
-    pub(super) fn root(fd: OwnedFd, faults: Faults) -> Result<Dir, StoreError> {
+    pub(super) fn root(fd: OwnedFd, faults: Faults, disk: Disk) -> Result<Dir, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let fd = open_beneath(fd.as_fd(), ".", flags, Mode::empty())
             .map_err(|errno| error("open", ".", errno))?;
@@ -113,7 +121,20 @@ impl Dir {
             fd,
             name: String::new(),
             faults,
+            disk,
         })
+    }
+
+    /// Where changes go.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    fn at<'a>(&'a self, name: &'a str) -> At<'a> {
+        At {
+            dir: self.fd.as_fd(),
+            name: name.as_bytes(),
+        }
     }
 
     fn path(&self, name: &str) -> String {
@@ -132,6 +153,7 @@ impl Dir {
                 fd,
                 name: self.path(name),
                 faults: self.faults.clone(),
+                disk: self.disk.clone(),
             })),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(error("open", &self.path(name), errno)),
@@ -140,10 +162,10 @@ impl Dir {
 
     /// Makes the directory `name` unless it is there. True when it was made.
     pub(super) fn make_dir(&self, name: &str) -> Result<bool, StoreError> {
-        let made = self
-            .faults
-            .check("mkdir", name)
-            .and_then(|()| rustix::fs::mkdirat(&self.fd, name, Mode::RWXU));
+        let made = self.faults.check("mkdir", name).and_then(|()| {
+            let make = || rustix::fs::mkdirat(&self.fd, name, Mode::RWXU);
+            self.disk.change(Change::Make(self.at(name)), make)
+        });
         match made {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
@@ -168,12 +190,19 @@ impl Dir {
         let opened = self
             .faults
             .check(if creates { "create" } else { "open" }, &path)
-            .and_then(|()| open_beneath(self.fd.as_fd(), name, flags | OFlags::NOFOLLOW, mode));
+            .and_then(|()| {
+                let open = || open_beneath(self.fd.as_fd(), name, flags | OFlags::NOFOLLOW, mode);
+                match creates {
+                    true => self.disk.change(Change::Make(self.at(name)), open),
+                    false => open(),
+                }
+            });
         match opened {
             Ok(fd) => Ok(Some(File {
                 fd: Arc::new(fd),
                 name: path.into(),
                 faults: self.faults.clone(),
+                disk: self.disk.clone(),
             })),
             Err(Errno::NOENT) if !creates => Ok(None),
             Err(errno) => Err(error("open", &path, errno)),
@@ -191,16 +220,23 @@ impl Dir {
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
         self.faults
             .check("rename", to)
-            .and_then(|()| rustix::fs::renameat(&self.fd, from, &self.fd, to))
+            .and_then(|()| {
+                let change = Change::Rename {
+                    from: self.at(from),
+                    to: self.at(to),
+                };
+                let rename = || rustix::fs::renameat(&self.fd, from, &self.fd, to);
+                self.disk.change(change, rename)
+            })
             .map_err(|errno| error("rename", &self.path(to), errno))
     }
 
     /// Removes the file `name`; it is no error when it is not there.
     pub(super) fn unlink(&self, name: &str) -> Result<(), StoreError> {
-        let done = self
-            .faults
-            .check("unlink", name)
-            .and_then(|()| rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()));
+        let done = self.faults.check("unlink", name).and_then(|()| {
+            let unlink = || rustix::fs::unlinkat(&self.fd, name, AtFlags::empty());
+            self.disk.change(Change::Unlink(self.at(name)), unlink)
+        });
         match done {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(error("unlink", &self.path(name), errno)),
@@ -214,7 +250,16 @@ impl Dir {
         dir: BorrowedFd<'_>,
         new_name: &std::ffi::CStr,
     ) -> Result<(), StoreError> {
-        rustix::fs::linkat(&self.fd, name, dir, new_name, AtFlags::empty())
+        let change = Change::Link {
+            from: self.at(name),
+            to: At {
+                dir,
+                name: new_name.to_bytes(),
+            },
+        };
+        let link = || rustix::fs::linkat(&self.fd, name, dir, new_name, AtFlags::empty());
+        self.disk
+            .change(change, link)
             .map_err(|errno| error("link", &self.path(name), errno))
     }
 
@@ -250,7 +295,10 @@ impl Dir {
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.faults
             .check("syncdir", &self.name)
-            .and_then(|()| rustix::fs::fsync(&self.fd))
+            .and_then(|()| {
+                let names = Change::SyncNames(self.fd.as_fd());
+                self.disk.sync(names, || rustix::fs::fsync(&self.fd))
+            })
             .map_err(|errno| sync_error(&self.path("."), errno))
     }
 
@@ -258,7 +306,10 @@ impl Dir {
     pub(super) fn sync_filesystem(&self) -> Result<(), StoreError> {
         self.faults
             .check("syncfs", &self.name)
-            .and_then(|()| rustix::fs::syncfs(&self.fd))
+            .and_then(|()| {
+                let all = Change::SyncAll(self.fd.as_fd());
+                self.disk.sync(all, || rustix::fs::syncfs(&self.fd))
+            })
             .map_err(|errno| sync_error(&self.path("."), errno))
     }
 
@@ -288,6 +339,11 @@ impl File {
     /// The descriptor, for copy_file_range(2) and the like.
     pub(super) fn fd(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.fd)
+    }
+
+    fn bytes(&self, offset: u64, len: u64) -> Change<'_> {
+        let file = self.fd.as_fd();
+        Change::Bytes { file, offset, len }
     }
 
     fn fail(&self, operation: &'static str) -> impl Fn(Errno) -> StoreError {
@@ -320,7 +376,11 @@ impl File {
     pub(super) fn set_len(&self, len: u64) -> Result<(), StoreError> {
         self.faults
             .check("truncate", &self.name)
-            .and_then(|()| rustix::fs::ftruncate(&*self.fd, len))
+            .and_then(|()| {
+                let length = Change::Length(self.fd.as_fd());
+                self.disk
+                    .change(length, || rustix::fs::ftruncate(&*self.fd, len))
+            })
             .map_err(self.fail("truncate"))
     }
 
@@ -376,10 +436,11 @@ impl File {
     /// Writes all of `data` at `offset`. After an error any part of it may be written.
     pub(super) fn write_at(&self, mut data: &[u8], mut offset: u64) -> Result<(), StoreError> {
         while !data.is_empty() {
-            let written = self
-                .faults
-                .check("write", &self.name)
-                .and_then(|()| rustix::io::pwrite(&*self.fd, data, offset));
+            let written = self.faults.check("write", &self.name).and_then(|()| {
+                let write = || rustix::io::pwrite(&*self.fd, data, offset);
+                self.disk
+                    .change(self.bytes(offset, data.len() as u64), write)
+            });
             match written {
                 Ok(n) => {
                     data = &data[n..];
@@ -406,10 +467,10 @@ impl File {
         len: u64,
     ) -> rustix::io::Result<()> {
         loop {
-            let done = self
-                .faults
-                .check(operation, &self.name)
-                .and_then(|()| rustix::fs::fallocate(&*self.fd, flags, offset, len));
+            let done = self.faults.check(operation, &self.name).and_then(|()| {
+                let allocate = || rustix::fs::fallocate(&*self.fd, flags, offset, len);
+                self.disk.change(self.bytes(offset, len), allocate)
+            });
             match done {
                 Err(Errno::INTR) => {}
                 other => return other,
@@ -477,13 +538,16 @@ impl File {
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
             let copied = self.faults.check("write", &self.name).and_then(|()| {
-                rustix::fs::copy_file_range(
-                    source,
-                    Some(&mut source_offset),
-                    &*self.fd,
-                    Some(&mut offset),
-                    step,
-                )
+                let range = self.bytes(offset, step as u64);
+                self.disk.change(range, || {
+                    rustix::fs::copy_file_range(
+                        source,
+                        Some(&mut source_offset),
+                        &*self.fd,
+                        Some(&mut offset),
+                        step,
+                    )
+                })
             });
             match copied {
                 Ok(0) => break,
@@ -499,16 +563,20 @@ impl File {
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.faults
             .check("sync", &self.name)
-            .and_then(|()| rustix::fs::fdatasync(&*self.fd))
+            .and_then(|()| {
+                let sync = || rustix::fs::fdatasync(&*self.fd);
+                self.disk.sync(Change::Sync(self.fd.as_fd()), sync)
+            })
             .map_err(|errno| sync_error(&self.name, errno))
     }
 
     /// Maps the first `len` bytes, which must be allocated.
-    pub(super) fn map(&self, len: usize) -> Result<SharedMapping, StoreError> {
-        SharedMapping::new(self.fd.as_fd(), len).map_err(|source| StoreError::Io {
+    pub(super) fn map(&self, len: usize) -> Result<Map, StoreError> {
+        let map = SharedMapping::new(self.fd.as_fd(), len).map_err(|source| StoreError::Io {
             operation: "map",
             file: self.name.to_string(),
             source,
-        })
+        })?;
+        Ok(Map::new(map, self.clone(), self.disk.clone()))
     }
 }

@@ -35,8 +35,8 @@ use parking_lot::Mutex;
 
 use super::files::{Access, Dir, File};
 use super::frame::{Barrier, Frame, HEADER_BYTES, Kind, seed, space, u32_at, u64_at};
+use super::map::Map;
 use super::{Damage, Lsn, MAX_RECORD_BYTES, StoreError};
-use crate::sys::mapping::SharedMapping;
 
 /// Bytes before the first record of a segment.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
@@ -127,7 +127,7 @@ impl SegmentHeader {
 /// The segment that records are appended to.
 struct Active {
     file: File,
-    map: SharedMapping,
+    map: Map,
     len: usize,
     seed: u32,
 }

@@ -47,6 +47,7 @@ mod frame;
 mod handles;
 mod journal;
 mod lock;
+mod map;
 mod mounted;
 mod open;
 mod reader;
@@ -67,6 +68,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+
+use crate::sys::disk::Disk;
 
 pub use error::{Cause, Damage, StoreError};
 pub use open::{Opened, Recovery, StoreOptions};
@@ -185,6 +188,11 @@ impl Store {
     /// When the store was made, in seconds since 1970.
     pub fn created(&self) -> i64 {
         self.superblock.created
+    }
+
+    /// Where the store's files are changed.
+    pub fn disk(&self) -> &Disk {
+        self.data.root.disk()
     }
 
     /// The directory where the base layer keeps replaced versions.

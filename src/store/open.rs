@@ -23,6 +23,7 @@ use super::superblock::{self, Superblock};
 use super::writer::Checkpoints;
 use super::{Data, Store, StoreError};
 use crate::sys;
+use crate::sys::disk::Disk;
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -36,6 +37,10 @@ pub struct StoreOptions {
     pub read_only: bool,
     /// The boot id to believe in instead of the kernel's, so that a test can lose power.
     pub boot_id: Option<[u8; 16]>,
+    /// Whether a thread frees what is released; else only [`Store::reclaim`] does.
+    pub reclaims: bool,
+    /// Where the store's files, and those of a base above it, are changed.
+    pub disk: Disk,
 }
 
 impl Default for StoreOptions {
@@ -45,6 +50,8 @@ impl Default for StoreOptions {
             data_segment_bytes: 64 << 20,
             read_only: false,
             boot_id: None,
+            reclaims: true,
+            disk: Default::default(),
         }
     }
 }
@@ -98,7 +105,7 @@ impl Store {
             "data segments of {} bytes",
             options.data_segment_bytes
         );
-        let root = Dir::root(dir, faults)?;
+        let root = Dir::root(dir, faults, options.disk.clone())?;
         let writable = !options.read_only;
         let lock = super::lock::lock(&root, writable)?;
         let found = Superblock::read(&root, writable)?;
@@ -154,18 +161,28 @@ impl Store {
 
 /// Cuts off what the plan does not keep, then notes durably that the store is in use.
 fn enter(input: &Input<'_>, plan: &Plan) -> Result<Mounted, StoreError> {
-    if !plan.tidy {
-        let journal = input.dir(super::JOURNAL_DIR)?;
-        recovery::cut(&journal, &input.uuid, plan.journal.end)?;
-    }
-    let mounted = Mounted {
-        counter: input.mounted.counter + 1,
-        boot_id: input.boot_id,
+    let file = input.root.create(mounted::NAME, Access::Write)?;
+    let mut mounted = Mounted {
+        counter: input.mounted.counter,
+        boot_id: input.mounted.boot_id,
         durable: plan.journal.covered,
         clean: false,
         next_address: 0,
     };
-    mounted.write(&input.root.create(mounted::NAME, Access::Write)?)?;
+    if plan.power_loss {
+        // The barrier that says what is durable lies behind what it covers and is cut off: whoever
+        // comes after a second power loss must know it from here. It is still that other boot whose
+        // records are not to be trusted.
+        mounted.counter += 1;
+        mounted.write(&file)?;
+    }
+    if !plan.tidy {
+        let journal = input.dir(super::JOURNAL_DIR)?;
+        recovery::cut(&journal, &input.uuid, plan.journal.end)?;
+    }
+    mounted.counter += 1;
+    mounted.boot_id = input.boot_id;
+    mounted.write(&file)?;
     Ok(mounted)
 }
 
@@ -243,7 +260,7 @@ fn assemble(root: Dir, options: &StoreOptions, found: Found) -> Result<Store, St
         blobs,
     });
     let release = Arc::new(ReleaseQueue::default());
-    let reclaimer = match writable {
+    let reclaimer = match writable && options.reclaims {
         true => Some(Reclaimer::start(Arc::clone(&release), Arc::clone(&data))?),
         false => None,
     };

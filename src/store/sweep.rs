@@ -64,6 +64,17 @@ impl Store {
         Ok(swept)
     }
 
+    /// Removes the blobs that have another name outside the store. To be called when every publish
+    /// is finished: then no view names such a blob any more.
+    pub fn remove_linked_blobs(&self) -> Result<(), StoreError> {
+        self.check_writable()?;
+        let blobs = &self.data.blobs;
+        blobs.for_each(|id, size| match size.links > 1 {
+            true => blobs.remove(id),
+            false => Ok(()),
+        })
+    }
+
     fn sweep_blobs(
         &self,
         mut live: Vec<BlobId>,

@@ -66,7 +66,7 @@ pub struct Report {
 /// Only what keeps it from looking: [`StoreError::Locked`], [`StoreError::NotAStore`],
 /// [`StoreError::NewerStore`], [`StoreError::Io`]. Damage is in the report.
 pub fn verify(dir: OwnedFd) -> Result<Report, StoreError> {
-    let root = Dir::root(dir, Faults::none())?;
+    let root = Dir::root(dir, Faults::none(), Default::default())?;
     let _lock = super::lock::lock(&root, false)?;
     let mut report = Report {
         problems: Vec::new(),

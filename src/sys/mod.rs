@@ -6,6 +6,7 @@
 
 pub mod beneath;
 pub mod boot_id;
+pub mod disk;
 pub mod heap;
 pub mod inode;
 pub mod limits;

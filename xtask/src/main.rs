@@ -13,6 +13,7 @@ mod kill;
 mod mounted;
 mod scale;
 mod scratch;
+mod sim;
 mod test;
 mod tidy;
 
@@ -46,6 +47,8 @@ enum Verb {
     Fstests(fstests::Arguments),
     /// Measure how time, space and memory grow
     Scale(scale::Arguments),
+    /// Cut the power at every change that a random workspace makes to its disk
+    Sim(sim::Arguments),
     /// Kill the daemon under load again and again, for longer than the tests do
     Kill(kill::Arguments),
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Fstests(arguments) => fstests::run(&arguments),
         Verb::Scale(arguments) => scale::run(&arguments),
+        Verb::Sim(arguments) => sim::run(&arguments),
         Verb::Kill(arguments) => kill::run(&arguments),
     };
     match done {

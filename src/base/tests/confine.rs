@@ -166,6 +166,7 @@ fn the_store_is_hidden_by_path_and_by_inode() {
     }
     let open = |path: &str| OwnedFd::from(std::fs::File::open(dir.path().join(path)).unwrap());
     let config = BaseConfig {
+        disk: Default::default(),
         root: open("base"),
         old: open("base/.branchfs/old"),
         stage: open("base/.branchfs/stage"),

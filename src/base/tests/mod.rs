@@ -37,6 +37,7 @@ fn open_base(dir: &tempfile::TempDir, exclusive: bool) -> (Base, Arc<Mutex<Vec<I
     let sink = new_ids.clone();
     let on_new_id = Box::new(move |entry: &IdEntry| sink.lock().push(*entry));
     let config = BaseConfig {
+        disk: Default::default(),
         root: open_dir(dir.path().join("base")),
         old: open_dir(dir.path().join("old")),
         stage: open_dir(dir.path().join("stage")),

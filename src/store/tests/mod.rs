@@ -23,7 +23,7 @@ use super::{Opened, Source, Store, StoreError, StoreOptions};
 /// An open empty directory, and what keeps it from being removed.
 pub(super) fn root_dir() -> (tempfile::TempDir, Dir) {
     let temp = tempfile::tempdir().unwrap();
-    let root = Dir::root(open_dir(temp.path()), Faults::none()).unwrap();
+    let root = Dir::root(open_dir(temp.path()), Faults::none(), Default::default()).unwrap();
     (temp, root)
 }
 
@@ -46,6 +46,8 @@ impl World {
             data_segment_bytes: 128 << 10,
             read_only: false,
             boot_id: Some([1; 16]),
+            reclaims: true,
+            disk: Default::default(),
         };
         World {
             temp: tempfile::tempdir().unwrap(),

@@ -331,3 +331,29 @@ fn a_journal_longer_than_a_clean_close_says_is_an_error() {
         Ok(opened) => panic!("silently kept {:?}", journaled(opened)),
     }
 }
+
+#[test]
+fn a_recovery_that_is_cut_short_forgets_nothing_durable() {
+    let mut world = World::new();
+    let store = world.store();
+    append(&store, 0..3);
+    store.barrier().unwrap();
+    append(&store, 3..5);
+    drop(store);
+    for calls in 0.. {
+        world.lose_power();
+        let mut left = calls;
+        world.faults.set(move |operation, _| {
+            let counts = ["write", "sync"].contains(&operation);
+            left -= i32::from(counts && left >= 0);
+            (left < 0).then_some(rustix::io::Errno::IO)
+        });
+        if world.try_open().is_ok() {
+            assert!(calls > 3, "{calls} writes and syncs");
+            break;
+        }
+    }
+    world.faults.clear();
+    world.lose_power();
+    assert_eq!(journaled(world.open()), [0, 1, 2]);
+}

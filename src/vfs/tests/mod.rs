@@ -11,6 +11,7 @@
 mod branch_ops;
 mod branches;
 mod compare;
+mod crash;
 mod data;
 mod diff;
 mod kernel;

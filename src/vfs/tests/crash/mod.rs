@@ -1,0 +1,153 @@
+//! Crash simulation: one seed is one world, and every moment of it a place to cut the power.
+//!
+//! `tape` records every change that store and base make to the disk, `world` makes a seed into
+//! operations on several branches, and `check` opens what a crash would have left. A world also
+//! goes on after some of its crashes.
+//!
+//! `SIM_SEED` runs one seed with every cut (or `SIM_CUTS`), `SIM_SECONDS` goes on with fresh seeds
+//! for that long:
+//! `cargo xtask sim` sets them.
+
+mod check;
+mod random;
+mod scan;
+mod state;
+mod tape;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use random::Random;
+use tape::Loss;
+use world::{Nature, World};
+
+/// What a run has done.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    operations: usize,
+    changes: usize,
+    cuts: usize,
+}
+
+/// The seeds that every run begins with.
+const FIXED: [u64; 5] = [1, 2, 8, 16, 37];
+
+const LOSSES: [Loss; 6] = [
+    Loss::Kill,
+    Loss::Unsynced,
+    Loss::Nothing,
+    Loss::Some,
+    Loss::Some,
+    Loss::Some,
+];
+
+/// Runs the world of a seed. `cuts`: how many cuts for each generation; `None`: all.
+fn run(seed: u64, cuts: Option<usize>, counts: &mut Counts) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let mut world = World::new(Nature::new(&mut random));
+    for generation in 0..=random.below(3) {
+        let steps = random.between(5, 40);
+        for _ in 0..steps {
+            world
+                .step(&mut random)
+                .map_err(|text| tell(&world, generation, &text))?;
+        }
+        counts.operations += steps;
+        counts.changes += world.tape.len();
+        let points: Vec<usize> = match cuts {
+            None => (0..=world.tape.len()).collect(),
+            Some(cuts) => (0..cuts)
+                .map(|_| random.below(world.tape.len() + 1))
+                .collect(),
+        };
+        for at in points {
+            let loss = *random.pick(&LOSSES);
+            let whole = random.below(4) == 0;
+            counts.cuts += 1;
+            let checked = world.check_cut(at, loss, &mut random, whole);
+            checked.map_err(|text| tell(&world, generation, &text))?;
+        }
+        let loss = *random.pick(&LOSSES);
+        let last = world.moments.len() - 1;
+        let first = match loss {
+            Loss::Kill => last,
+            _ => world.moments[last].floor,
+        };
+        let state = world.tape.cut(world.tape.len(), loss, &mut random);
+        let mut next = world.after(state, loss != Loss::Kill);
+        next.recover(&world.moments[first..])
+            .map_err(|text| tell(&world, generation, &text))?;
+        if loss == Loss::Kill {
+            // What a kill leaves is no more durable than it was.
+            next.remember(&world.moments[world.moments[last].floor..]);
+        }
+        next.look("recovered")
+            .map_err(|text| tell(&world, generation, &text))?;
+        world = next;
+    }
+    world.check_unmount().and_then(|()| world.check_leaks())
+}
+
+fn tell(world: &World, generation: usize, text: &str) -> String {
+    let steps = world.moments.iter().enumerate();
+    let steps: String = steps
+        .map(|(index, m)| format!("\n  {index} [{}, floor {}] {}", m.changes, m.floor, m.what))
+        .collect();
+    format!(
+        "{:?}, generation {generation}: {text}\nsteps:{steps}",
+        world.nature
+    )
+}
+
+fn check(seed: u64, cuts: Option<usize>, counts: &mut Counts) {
+    if let Err(text) = run(seed, cuts, counts) {
+        panic!("cargo xtask sim --seed {seed}\n{text}");
+    }
+}
+
+#[test]
+fn a_power_cut_anywhere_loses_nothing_durable() {
+    let mut counts = Counts::default();
+    let start = Instant::now();
+    let number = super::number;
+    let fresh = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let mut seed = fresh.expect("it is after 1970").as_micros() as u64;
+    let mut seeds = 0;
+    match (number("SIM_SEED", 0), number("SIM_SECONDS", 0)) {
+        (0, 0) => {
+            for seed in FIXED.into_iter().chain([seed]) {
+                check(seed, Some(10), &mut counts);
+                seeds += 1;
+            }
+        }
+        (0, seconds) => {
+            while start.elapsed() < Duration::from_secs(seconds) {
+                check(seed, Some(60), &mut counts);
+                (seed, seeds) = (seed + 1, seeds + 1);
+            }
+        }
+        (seed, _) => {
+            let cuts = match number("SIM_CUTS", 0) {
+                0 => None,
+                cuts => Some(cuts as usize),
+            };
+            check(seed, cuts, &mut counts);
+            seeds = 1;
+        }
+    }
+    println!(
+        "{seeds} seeds, {} operations, {} changes recorded, {} crash points cut, nothing lost",
+        counts.operations, counts.changes, counts.cuts
+    );
+}
+
+#[test]
+fn a_store_that_no_record_was_made_in_is_a_new_workspace() {
+    let nature = Nature::new(&mut Random::new(1));
+    let world = World::new(nature);
+    let made = (0..world.tape.len()).map(|at| world.tape.cut(at, Loss::Kill, &mut Random::new(1)));
+    for state in made {
+        let mut left = world.after(state, false);
+        left.recover(&world.moments).unwrap();
+    }
+}
