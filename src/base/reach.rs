@@ -177,6 +177,8 @@ impl FdCache {
 struct Hidden {
     path: Vec<u8>,
     ino: u64,
+    /// The inode number of the directory that it is in.
+    dir_ino: u64,
 }
 
 /// The three directories and what is open below them.
@@ -230,9 +232,15 @@ impl Reach {
                 path,
             };
             let ino = reach.stat(&loc, &loc.path)?.ident.ino;
+            let dir = Loc {
+                area: Area::Root,
+                path: split(&loc.path).map_or(&b""[..], |(dir, _)| dir).to_vec(),
+            };
+            let dir_ino = reach.stat(&dir, &dir.path)?.ident.ino;
             reach.hidden = Some(Hidden {
                 path: loc.path,
                 ino,
+                dir_ino,
             });
         }
         Ok(reach)
@@ -265,6 +273,12 @@ impl Reach {
         self.hidden
             .as_ref()
             .is_some_and(|hidden| is_within(&hidden.path, path))
+    }
+
+    /// Whether this is the inode number of the directory that the store's is in.
+    pub(super) fn is_above_store(&self, ino: u64) -> bool {
+        let hidden = self.hidden.as_ref();
+        hidden.is_some_and(|hidden| hidden.dir_ino == ino)
     }
 
     /// Whether this is the inode number of the store's directory.

@@ -121,11 +121,13 @@ impl Base {
         Ok((loc, raw))
     }
 
-    /// The attributes that an object shows at the newest version: its names in the old directory do
-    /// not count, and a ctime that publishing has moved stays what it was.
+    /// The attributes that an object shows at the newest version: its names in the old directory
+    /// and the store's `..` do not count, and a ctime that publishing has moved stays what it was.
     pub(super) fn shown_attr(&self, layout: &Layout, raw: &Raw) -> Attr {
         let Raw { ident, attr, .. } = *raw;
-        let kept = layout.events.kept_links(ident.ino);
+        // Some filesystems do not count a directory's subdirectories and always say 1.
+        let hidden = attr.nlink > 2 && self.reach.is_above_store(ident.ino);
+        let kept = layout.events.kept_links(ident.ino) + u32::from(hidden);
         Attr {
             nlink: attr.nlink.saturating_sub(kept).max(1),
             ctime: self.ids.shown_ctime(ident, attr.ctime),

@@ -126,7 +126,7 @@ impl Inner {
             uid,
             gid,
             rdev: 0,
-            nlink: if file.kind() == Kind::Dir { 2 } else { 1 },
+            nlink: links(&branch, file),
             size,
             blocks: size.div_ceil(512),
             atime: time,
@@ -313,4 +313,16 @@ impl Inner {
         out.extend_from_slice(&text[start..end]);
         Ok(())
     }
+}
+
+/// As many as a directory with these subdirectories has.
+fn links(branch: &Branch, file: Reserved) -> u32 {
+    let state = branch.state.read();
+    let inside = match file {
+        Reserved::Branches => state.children.len(),
+        Reserved::Trash => state.trash.len(),
+        _ if file.kind() == Kind::Dir => 0,
+        _ => return 1,
+    };
+    2 + inside as u32
 }

@@ -302,3 +302,22 @@ fn the_list_of_branches_is_right_however_it_changes() {
     a.commit();
     check(&[]);
 }
+
+/// As on ext4, so that whoever goes by it (find, fts) misses nothing.
+#[test]
+fn the_link_count_of_a_root_and_of_the_list_of_branches_is_that_of_what_is_in_them() {
+    let outside = Workspace::build().base(small_base).store_outside().mount();
+    for ws in [Workspace::with_base(small_base), outside] {
+        let main = ws.main();
+        let links = |path: &str| main.stat(path).nlink();
+        assert_eq!((links(""), links("dir"), links("@branches")), (3, 3, 2));
+        let branch = main.fork("b");
+        branch.mkdir("made");
+        assert_eq!(branch.stat("").nlink(), 4);
+        assert_eq!((links(""), links("@branches")), (3, 3));
+        branch.commit();
+        assert_eq!((links(""), links("@branches")), (4, 2));
+        ws.remount();
+        assert_eq!(links(""), 4);
+    }
+}

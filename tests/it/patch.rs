@@ -90,7 +90,7 @@ fn known_to_git(tree: &Tree) -> BTreeMap<Vec<u8>, (String, u64)> {
 fn the_patch_of_any_work_makes_of_the_base_what_the_branch_has() {
     let ws = Workspace::build().base(base).seconds(240).mount();
     let scratch = ws.scratch();
-    for seed in 0..40 {
+    for seed in 0..32 {
         let branch = ws.fork(&format!("b{seed}"));
         let mut numbers = Numbers(seed);
         let steps: String = (0..3 + seed % 20)
