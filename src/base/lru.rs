@@ -41,6 +41,11 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         Some(&slot.value)
     }
 
+    /// How many entries there are, and what they weigh.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.slots.len(), self.weight)
+    }
+
     /// Adds or replaces an entry. One that is heavier than the whole cache is not taken.
     pub(super) fn insert(&mut self, key: K, value: V, weight: usize) {
         self.remove(&key);

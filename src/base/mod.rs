@@ -242,6 +242,11 @@ impl Base {
         Ok(fid)
     }
 
+    /// How many directory listings are cached, and their bytes.
+    pub fn cached_listings(&self) -> (usize, usize) {
+        self.listings.lock().size()
+    }
+
     /// Drops the cached listings, to be read again when they are asked for.
     pub fn forget_listings(&self) {
         self.listings.lock().clear();

@@ -20,7 +20,9 @@
 mod abort;
 mod arguments;
 mod commit;
+mod completion;
 mod diff;
+mod doctor;
 mod error;
 mod fork;
 mod fsck;
@@ -47,6 +49,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use completion::{command, script as completion_script};
 pub use error::{CliError, Exit};
 use invocation::Invocation;
 pub use output::Session;
@@ -92,6 +95,7 @@ enum Verb {
     Publish(publish::Args),
     Gc(gc::Args),
     Fsck(fsck::Args),
+    Doctor(doctor::Args),
 }
 
 impl Verb {
@@ -115,6 +119,7 @@ impl Verb {
             Verb::Publish(args) => publish::run(&args, session),
             Verb::Gc(args) => gc::run(&args, session),
             Verb::Fsck(args) => fsck::run(&args, session),
+            Verb::Doctor(args) => doctor::run(&args, session),
         }
     }
 }
@@ -122,6 +127,9 @@ impl Verb {
 /// Runs the process's own command line.
 pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if completion::answer(&arguments) {
+        return ExitCode::SUCCESS;
+    }
     ExitCode::from(output::with_process_session(|session| {
         run_with(&arguments, session)
     }))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{CliError, Exit};
 use super::output::Session;
 use crate::daemon::{
-    DaemonConfig, MountOptions, Request, mount_workspace, mounted_options, remount,
+    DaemonConfig, MountOptions, Request, mount_workspace, mounted_options, remount, start_log,
 };
 use crate::sys::process::close_inherited_fds;
 
@@ -92,16 +92,6 @@ fn serve(args: &Args) -> Result<(), CliError> {
             log: None,
         },
     })?)
-}
-
-/// `RUST_LOG` decides; without it, warnings, and more with `-v`.
-fn start_log(verbose: u8) {
-    let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
-    let filter = env_logger::Env::default().default_filter_or(level);
-    // A second start, in tests, changes nothing.
-    let _ = env_logger::Builder::from_env(filter)
-        .format_timestamp_millis()
-        .try_init();
 }
 
 /// Whether the current directory is one that the mount now covers.

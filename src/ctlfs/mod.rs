@@ -7,6 +7,7 @@
 //! A reserved file's [`FileId`] is [`FileId::FIRST_RESERVED`] and its place in [`Reserved::ALL`],
 //! its incarnation its branch's: so its node needs no table.
 
+mod gauges;
 mod patch;
 mod patch_files;
 mod text;

@@ -82,7 +82,11 @@ impl Texts<'_> {
                 note
             }
             Reserved::Tree => self.tree(branch)?.to_string().into_bytes(),
-            Reserved::Metrics => self.prometheus().into_bytes(),
+            Reserved::Metrics => {
+                let mut text = super::gauges::gauges(self.overlay);
+                text.push_str(&(self.counters)());
+                text.into_bytes()
+            }
             Reserved::Config => self.config.as_bytes().to_vec(),
             Reserved::Branches | Reserved::Trash | Reserved::SelfDir => Vec::new(),
         })
@@ -341,66 +345,6 @@ impl Texts<'_> {
             status: self.status(branch, true)?,
             children: nodes,
         })
-    }
-
-    fn prometheus(&self) -> String {
-        let mut text = String::new();
-        let workspace = self.workspace();
-        let branches = workspace.branches();
-        let live = branches.iter().filter(|branch| branch.is_live()).count();
-        let trash = branches.len() - live;
-        let usage = workspace.store.usage();
-        let mut gauge = |name: &str, help: &str, labels: &[(&str, u64)]| {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-            for (label, value) in labels {
-                let _ = writeln!(text, "{name}{label} {value}");
-            }
-        };
-        gauge(
-            "branchfs_branches",
-            "Branches by state, main included.",
-            &[
-                ("{state=\"open\"}", live as u64),
-                ("{state=\"trash\"}", trash as u64),
-            ],
-        );
-        let nodes = self.overlay.known_nodes() as u64;
-        gauge(
-            "branchfs_known_nodes",
-            "Inodes that the kernel knows.",
-            &[("", nodes)],
-        );
-        gauge(
-            "branchfs_base_version",
-            "Publishes so far.",
-            &[("", workspace.base.version())],
-        );
-        if let Ok(usage) = usage {
-            gauge(
-                "branchfs_store_bytes",
-                "Bytes on disk by part of the store.",
-                &[
-                    ("{part=\"journal\"}", usage.journal_bytes),
-                    ("{part=\"checkpoint\"}", usage.checkpoint_bytes),
-                    ("{part=\"segment\"}", usage.segment_bytes),
-                    ("{part=\"blob\"}", usage.blob_bytes),
-                ],
-            );
-        }
-        let since = workspace.store.journal_bytes_since_checkpoint();
-        gauge(
-            "branchfs_journal_bytes_since_checkpoint",
-            "What a mount after a crash would replay.",
-            &[("", since)],
-        );
-        let poisoned = u64::from(workspace.store.poisoned().is_some());
-        gauge(
-            "branchfs_store_poisoned",
-            "1 once the store takes no more writes.",
-            &[("", poisoned)],
-        );
-        text.push_str(&(self.counters)());
-        text
     }
 }
 

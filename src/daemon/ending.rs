@@ -55,12 +55,29 @@ fn holder(store: &OwnedFd) -> Option<u32> {
         .trim()
         .parse()
         .ok()?;
+    if is_exiting(pid) {
+        return Some(pid);
+    }
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let same = open.flatten().any(|fd| {
         rustix::fs::statat(rustix::fs::CWD, fd.path(), AtFlags::empty())
             .is_ok_and(|other| (other.st_dev, other.st_ino) == (stat.st_dev, stat.st_ino))
     });
     same.then_some(pid)
+}
+
+/// Whether process `pid` is on its way out: then it shows no files any more, and may still have to
+/// let go of a lock. Waiting for one that is not the holder costs as little.
+fn is_exiting(pid: u32) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // proc_pid_stat(5): the flags are the ninth field, the seventh after the name in parentheses.
+    let flags = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().nth(6));
+    let flags = flags.and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// Whether a branchfs mount of `base` is in the namespace of process `pid`.

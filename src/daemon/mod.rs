@@ -15,6 +15,9 @@
 //! | [`background`] | fork, and telling the parent when the mount answers |
 //! | [`serve`](mod@serve) | the daemon from start to end, signals included |
 //! | [`mounted`] | a mount served by threads of this process |
+//! | [`system_log`] | where the log goes |
+//! | [`supervisor`] | telling systemd that the mount answers |
+//! | [`doctor`] | whether this machine can do it |
 //! | [`site`] | which mount is ours, and ending that one only |
 //!
 //! # Who may use a mount
@@ -31,27 +34,34 @@
 mod attach;
 mod background;
 mod detach;
+mod doctor;
 mod ending;
 mod error;
 mod holders;
 mod mounted;
 mod mountinfo;
+mod option_texts;
 mod options;
 mod remount;
 mod serve;
 mod site;
+mod supervisor;
+mod system_log;
 #[cfg(test)]
 mod tests;
 mod workspace;
 
 pub use detach::{ProcessWatch, clear_dead_mount, unmount, unmount_by_force};
+pub use doctor::{Check, Verdict, examine_machine};
 pub use error::DaemonError;
 pub use holders::Holder;
 pub use mounted::{Kernel, MountConfig, Mounted};
 pub use mountinfo::{Mount, MountTable};
+pub use option_texts::{OPTION_TEXTS, OptionText};
 pub use options::{MountFlag, MountOptions, OptionError, Policy, Publish};
 pub use remount::{mounted_options, remount};
 pub use serve::{DaemonConfig, serve};
+pub use system_log::start_log;
 pub use workspace::{
     Finding, Request, STORE_NAME, Verified, check_store, collect_store, mount_workspace,
 };

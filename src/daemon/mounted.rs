@@ -146,8 +146,13 @@ impl<O: Ops> Mounted<O> {
     }
 
     /// Waits until somebody unmounts it.
-    pub fn wait(mut self) -> Result<(), DaemonError> {
-        self.finish()
+    pub fn wait(self) -> Result<(), DaemonError> {
+        self.wait_until(|| {})
+    }
+
+    /// As [`Mounted::wait`]; `gone` is called once the mount is gone, before what is left is done.
+    pub fn wait_until(mut self, gone: impl FnOnce()) -> Result<(), DaemonError> {
+        self.finish_after(gone)
     }
 
     /// Unmounts it in order. Where that fails (it is busy), it is unmounted as by dropping it, and
@@ -160,10 +165,15 @@ impl<O: Ops> Mounted<O> {
     /// Once the mount is gone or cut off: waits for its last request, publishes, and takes a dead
     /// mount out of the tree.
     fn finish(&mut self) -> Result<(), DaemonError> {
+        self.finish_after(|| {})
+    }
+
+    fn finish_after(&mut self, gone: impl FnOnce()) -> Result<(), DaemonError> {
         let Some(server) = self.server.take() else {
             return Ok(());
         };
         let end = server.join();
+        gone();
         self.ops.unmounted();
         match end {
             Ok(Ok(End::Unmounted)) => return Ok(()),

@@ -24,6 +24,7 @@ use super::detach::{absolute, clear_dead_mount};
 use super::error::DaemonError;
 use super::mounted::{Kernel, MountConfig, Mounted};
 use super::site::Site;
+use super::{supervisor, system_log};
 use crate::vfs::ops::Ops;
 
 /// How the process that serves a mount runs.
@@ -31,7 +32,8 @@ use crate::vfs::ops::Ops;
 pub struct DaemonConfig {
     /// Stay in this process.
     pub foreground: bool,
-    /// Where a daemon in the background appends its stderr; absolute.
+    /// Where a daemon in the background appends its stderr, and with it its log; absolute. Without
+    /// it the log goes to the system's.
     pub log: Option<PathBuf>,
 }
 
@@ -100,6 +102,11 @@ where
             step: "start a thread",
             source,
         })?;
+    if daemon.foreground {
+        supervisor::ready(&mount.mountpoint);
+    } else if daemon.log.is_none() {
+        system_log::leave_stderr();
+    }
     ready
         .ready(daemon.log.as_deref())
         .map_err(|source| DaemonError::Process {
@@ -111,7 +118,11 @@ where
         mount.source.display(),
         mount.mountpoint.display()
     );
-    mounted.wait()
+    mounted.wait_until(|| {
+        if daemon.foreground {
+            supervisor::stopping();
+        }
+    })
 }
 
 /// What a daemon is apart from its caller: no working directory to keep busy, no umask, as many

@@ -27,7 +27,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     settling: DashMap<BranchId, usize>,
     /// The texts that readers of reserved files are in the middle of.
     texts: Mutex<HashMap<NodeId, Arc<Vec<u8>>>>,
+    /// When the text of the metrics was made.
+    metrics_made: Mutex<Option<Instant>>,
     /// The clock of reserved files: every look at one is a later time.
     ticks: std::sync::atomic::AtomicU64,
     ended: std::sync::atomic::AtomicBool,
@@ -91,6 +93,7 @@ impl Vfs {
             config,
             settling: DashMap::new(),
             texts: Mutex::default(),
+            metrics_made: Mutex::default(),
             ticks: Default::default(),
             ended: Default::default(),
             background: Mutex::default(),

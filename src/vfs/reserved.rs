@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Inner;
 use super::ops::{DirItem, Entry, Errno, FOREVER, Lookup, NodeAttr, OpResult, Sink};
@@ -45,6 +45,9 @@ impl Look {
         }
     }
 }
+
+/// How long the text of the metrics stays as it is.
+const METRICS_SETTLED: Duration = Duration::from_millis(100);
 
 /// Whether what the kernel knows of it stays right until it is told otherwise.
 fn is_lasting(file: Reserved) -> bool {
@@ -85,6 +88,14 @@ impl Inner {
         texts.render(branch, file).map_err(Errno::from)
     }
 
+    /// Whether the text that was made last is still to be shown. Reading the metrics changes them:
+    /// whoever reads them in several pieces would get pieces of several texts.
+    fn is_settled(&self, node: NodeId, file: Reserved) -> bool {
+        file == Reserved::Metrics
+            && self.texts.lock().contains_key(&node)
+            && (self.metrics_made.lock()).is_some_and(|made| made.elapsed() < METRICS_SETTLED)
+    }
+
     /// The attributes of a reserved file or directory, as it is now. Where the length need not be
     /// exact it is that of the last text, so that whoever reads that one does not see its end
     /// early.
@@ -97,7 +108,7 @@ impl Inner {
         let branch = self.branch_of(node)?;
         let size = match file.kind() {
             Kind::Dir => 0,
-            _ if !look.is_exact(file) => self
+            _ if !look.is_exact(file) || self.is_settled(node, file) => self
                 .texts
                 .lock()
                 .get(&node)
@@ -110,6 +121,9 @@ impl Inner {
                     texts.clear();
                 }
                 texts.insert(node, text);
+                if file == Reserved::Metrics {
+                    *self.metrics_made.lock() = Some(Instant::now());
+                }
                 size
             }
         };

@@ -8,6 +8,7 @@ mod cargo;
 mod demo;
 mod differential;
 mod fstests;
+mod generate;
 mod install;
 mod kill;
 mod mounted;
@@ -37,6 +38,8 @@ enum Verb {
     Demo,
     /// Run every test, after installing what they need (as root, with apt-get)
     Test(test::Arguments),
+    /// Write what is written from the definition of the commands: manuals and completions
+    Generate(generate::Arguments),
     /// Check the rules for the source tree
     Tidy,
     /// Run random operations in a branch and in a plain directory for longer than the tests do
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Demo => demo::run(),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Generate(arguments) => generate::run(&arguments),
         Verb::Tidy => tidy::run(),
         Verb::Differential(arguments) => differential::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),

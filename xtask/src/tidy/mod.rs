@@ -10,11 +10,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::Done;
 use crate::cargo::root;
+use crate::{Done, generate};
 
 /// What may lie at the top of the repository.
-const AT_TOP: [&str; 16] = [
+const AT_TOP: [&str; 17] = [
     ".cargo",
     ".ci",
     ".gitattributes",
@@ -25,8 +25,9 @@ const AT_TOP: [&str; 16] = [
     "README.md",
     "benches",
     "clippy.toml",
-    "docs",
+    "contrib",
     "fstests",
+    "man",
     "rustfmt.toml",
     "src",
     "tests",
@@ -35,7 +36,8 @@ const AT_TOP: [&str; 16] = [
 
 /// Checks the repository and prints what is wrong.
 pub fn run() -> Done {
-    let complaints = check(root())?;
+    let mut complaints = check(root())?;
+    complaints.extend(generate::stale(root())?);
     for complaint in &complaints {
         eprintln!("{complaint}");
     }

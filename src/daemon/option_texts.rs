@@ -1,0 +1,102 @@
+//! What each mount option means, in words: the manual's and the README's.
+//!
+//! Beside [`MountOptions`](super::MountOptions), which reads them; a test holds the two together.
+
+/// A mount option for people.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionText {
+    /// How it is written.
+    pub name: &'static str,
+    /// What it takes after `=`, if anything.
+    pub value: Option<&'static str>,
+    /// What it does, in sentences.
+    pub text: &'static str,
+}
+
+const fn flag(name: &'static str, text: &'static str) -> OptionText {
+    OptionText {
+        name,
+        value: None,
+        text,
+    }
+}
+
+const fn valued(name: &'static str, value: &'static str, text: &'static str) -> OptionText {
+    OptionText {
+        name,
+        value: Some(value),
+        text,
+    }
+}
+
+/// The options of a branchfs mount, beside those that every file system has.
+pub const OPTION_TEXTS: &[OptionText] = &[
+    valued(
+        "policy",
+        "first-winner|merge",
+        "What a commit into main does to the other children of main. With first-winner, the \
+         default of a new store, those that were forked before it are lost. With merge they go \
+         on, and a commit is refused only where main changed the same path. The store remembers \
+         the last policy that was given. A remount can change it.",
+    ),
+    valued(
+        "publish",
+        "sync|async|manual",
+        "When main's changes reach the base. With sync, the default, a commit into main returns \
+         after its changes are in the base. With async they go there soon after, with manual when \
+         somebody says so. An unmount publishes in any case.",
+    ),
+    valued(
+        "trash",
+        "TIME",
+        "How long aborted and lost branches can be restored: a number with s, m, h, d or w. The \
+         default is 24h; 0 keeps none.",
+    ),
+    valued(
+        "store",
+        "DIR",
+        "Where branches are kept, instead of .branchfs in the base. It must be on the base's file \
+         system.",
+    ),
+    flag("show_ctl", "List the reserved files in directory listings."),
+    flag(
+        "allow_other",
+        "Let other users use the mount. A mount that root makes always does; without root it needs \
+         user_allow_other in /etc/fuse.conf.",
+    ),
+    flag(
+        "noxattr",
+        "Serve no extended attributes and no ACLs: the kernel then asks for none.",
+    ),
+    flag(
+        "ro",
+        "Refuse every change, and change nothing in the store or the base either. A remount with \
+         rw does not undo it, unless ro was given at a remount.",
+    ),
+    flag(
+        "remount",
+        "Change the options of a mount that is there: ro, rw, the ones that every file system has, \
+         and policy. Another option that is not as before is an error that names it.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::MountOptions;
+    use super::*;
+
+    #[test]
+    fn every_option_that_is_described_is_read() {
+        for OptionText { name, value, .. } in OPTION_TEXTS {
+            let given = match value {
+                None => (*name).to_owned(),
+                Some("TIME") => format!("{name}=7d"),
+                Some("DIR") => format!("{name}=/somewhere"),
+                Some(words) => format!("{name}={}", words.split('|').next_back().unwrap()),
+            };
+            let mut options = MountOptions::default();
+            options.apply(given.as_ref()).unwrap();
+            assert_ne!(options, MountOptions::default(), "{given} changes nothing");
+        }
+    }
+}
