@@ -33,7 +33,8 @@ pub fn run(run: &Run<'_>) -> Ran {
     if !excluded.is_empty() {
         command.args(["--exclude", &excluded.join(",")]);
     }
-    command.arg("--temp-path").arg(run.dir);
+    // The stressor `open` makes files where it was started, too.
+    command.arg("--temp-path").arg(run.dir).current_dir(run.dir);
     let output = run.log.run(&command, 900)?;
     let mut cases = parse(&output.text);
     if cases.is_empty() {
