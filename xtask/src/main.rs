@@ -12,6 +12,7 @@ mod generate;
 mod install;
 mod kill;
 mod mounted;
+mod package;
 mod scale;
 mod scratch;
 mod sim;
@@ -40,6 +41,10 @@ enum Verb {
     Test(test::Arguments),
     /// Write what is written from the definition of the commands: manuals and completions
     Generate(generate::Arguments),
+    /// Install the program, its manuals, completions and units
+    Install(package::InstallArguments),
+    /// Make a tarball, a .deb and their checksums in target/dist
+    Dist(package::DistArguments),
     /// Check the rules for the source tree
     Tidy,
     /// Run random operations in a branch and in a plain directory for longer than the tests do
@@ -61,6 +66,8 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Generate(arguments) => generate::run(&arguments),
+        Verb::Install(arguments) => package::install(&arguments),
+        Verb::Dist(arguments) => package::dist(&arguments),
         Verb::Tidy => tidy::run(),
         Verb::Differential(arguments) => differential::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
