@@ -39,7 +39,7 @@ in_root '
     [ "$(cat /srv/project/file)" = a ]
     sed -i /branchfs/d /etc/fstab
     dpkg --purge branchfs >/dev/null
-    ! command -v branchfs
+    [ ! -e /usr/bin/branchfs ]
 '
 everything | diff "$1/before" -
 umount -R "$root/dev"
