@@ -18,6 +18,8 @@ struct Row {
 #[derive(Default)]
 pub struct Figures {
     rows: Vec<Row>,
+    /// Show the best round in place of the median of all.
+    best: bool,
     /// Systems that could not be set up, and why.
     missing: BTreeMap<Kind, String>,
 }
@@ -38,6 +40,21 @@ pub fn quantile(samples: &[f64], share: f64) -> f64 {
 }
 
 impl Figures {
+    /// No rows. With `best` the table shows the best round instead of the median of all.
+    pub fn new(best: bool) -> Figures {
+        Figures {
+            best,
+            ..Figures::default()
+        }
+    }
+
+    fn shown(&self, samples: &[f64]) -> f64 {
+        match self.best {
+            true => quantile(samples, 0.0),
+            false => median(samples),
+        }
+    }
+
     /// Adds a sample to a row.
     pub fn add(&mut self, kind: Kind, name: &str, unit: &'static str, sample: f64) {
         let row = match self.rows.iter().position(|row| row.name == name) {
@@ -70,7 +87,7 @@ impl Figures {
         let systems = self.systems();
         let mut lines = vec![header(&systems)];
         for row in &self.rows {
-            let of = |kind| row.samples.get(&kind).map(|s| median(s));
+            let of = |kind| row.samples.get(&kind).map(|s| self.shown(s));
             let mut cells = vec![row.name.clone(), row.unit.to_owned()];
             cells.extend(systems.iter().map(|&kind| show(of(kind))));
             for other in [Kind::Overlayfs, Kind::Floor] {

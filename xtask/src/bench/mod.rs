@@ -8,6 +8,7 @@ mod backing;
 mod builds;
 mod crowd;
 mod data;
+mod earlier;
 mod figures;
 mod life;
 mod memory;
@@ -47,6 +48,9 @@ pub struct Arguments {
     /// Few rounds and small sizes, to see that it runs
     #[arg(long)]
     quick: bool,
+    /// Show the best round instead of the median of all: for a machine that others use too
+    #[arg(long)]
+    best: bool,
     /// Write the table and the plots to benches/, for the README
     #[arg(long)]
     write: bool,
@@ -205,7 +209,7 @@ pub fn run(arguments: &Arguments) -> Done {
         plain_files: 0,
     };
     let wanted = |name| arguments.names.is_empty() || arguments.names.iter().any(|n| n == name);
-    let mut figures = Figures::default();
+    let mut figures = Figures::new(arguments.best);
     for workload in WORKLOADS.iter().filter(|workload| wanted(workload.name)) {
         let rounds = arguments.rounds;
         let rounds = rounds.unwrap_or(context.pick(workload.rounds, 2));
@@ -252,7 +256,11 @@ fn show(arguments: &Arguments, figures: &Figures, curves: &[Series]) -> Done {
     if arguments.write {
         let dir = cargo::root().join("benches/results");
         fs::create_dir_all(&dir)?;
-        fs::write(dir.join("table.md"), text)?;
+        let name = match arguments.names.as_slice() {
+            [] => "all".to_owned(),
+            names => names.join("-"),
+        };
+        fs::write(dir.join(format!("{name}.md")), text)?;
         for curve in curves {
             fs::write(dir.join(format!("{}.svg", curve.name)), curve.svg())?;
         }
@@ -325,7 +333,8 @@ fn measure(
     }
     for number in 0..rounds {
         eprintln!("{}: round {} of {rounds}", workload.name, number + 1);
-        for system in &mut systems {
+        let mut next = Vec::new();
+        for mut system in systems {
             let (workspace, took) = system.fork()?;
             let mut round = Round {
                 kind: system.kind,
@@ -333,14 +342,21 @@ fn measure(
             };
             let fork = format!("fork ({})", workload.name);
             round.add(&fork, "us", took.as_secs_f64() * 1e6);
-            if system.kind.works_like_plain() {
-                system.end(&workspace)?;
+            if !system.kind.works_like_plain()
+                && let Err(error) = (workload.run)(context, &workspace, &mut round)
+            {
+                let failed = format!("{} fails on it: {error}", workload.name);
+                if system.kind == Kind::Branchfs {
+                    return Err(failed.into());
+                }
+                figures.missing(system.kind, &failed);
+                system.stop()?;
                 continue;
             }
-            let done = (workload.run)(context, &workspace, &mut round);
-            done.map_err(|e| format!("{} on {}: {e}", workload.name, system.kind.name()))?;
             system.end(&workspace)?;
+            next.push(system);
         }
+        systems = next;
     }
     for system in systems {
         system.stop()?;

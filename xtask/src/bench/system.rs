@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::mount::MountFlags;
 
 use super::backing::{self, Mount};
+use super::earlier::Earlier;
 use super::{Context, Res};
 use crate::install;
 use crate::mounted::{Mounted, quiet};
@@ -28,6 +29,8 @@ pub enum Kind {
     Btrfs,
     /// `git worktree add`.
     Worktree,
+    /// The crate branchfs 0.1.1, another file system with branches.
+    Earlier,
     /// The null server: what FUSE itself costs.
     Floor,
     /// A branch.
@@ -38,12 +41,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of the table.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Plain,
         Kind::Overlayfs,
         Kind::FuseOverlayfs,
         Kind::Btrfs,
         Kind::Worktree,
+        Kind::Earlier,
         Kind::Floor,
         Kind::Branchfs,
         Kind::NoXattr,
@@ -57,6 +61,7 @@ impl Kind {
             Kind::FuseOverlayfs => "fuse-overlayfs",
             Kind::Btrfs => "btrfs",
             Kind::Worktree => "worktree",
+            Kind::Earlier => "branchfs-0.1.1",
             Kind::Floor => "floor",
             Kind::Branchfs => "branchfs",
             Kind::NoXattr => "noxattr",
@@ -81,6 +86,7 @@ impl Kind {
 enum Running {
     Directory,
     Btrfs(Mount),
+    Earlier(Earlier),
     Floor { server: Child, mount: PathBuf },
     Branchfs(Mounted),
 }
@@ -146,6 +152,7 @@ impl System {
         };
         copy(tree, &base)?;
         let running = match kind {
+            Kind::Earlier => Running::Earlier(Earlier::start(&home, &base)?),
             Kind::Branchfs => Running::Branchfs(Mounted::mount(context.binary(), &base)?),
             Kind::NoXattr => {
                 Running::Branchfs(Mounted::mount_with(context.binary(), &base, "noxattr")?)
@@ -167,6 +174,7 @@ impl System {
         let name = format!("w{}", self.forks);
         let path = match &self.running {
             Running::Branchfs(mounted) => mounted.branch(&name),
+            Running::Earlier(earlier) => earlier.workspace(&name),
             Running::Floor { mount, .. } => mount.join(&name),
             _ => self.home.join(&name),
         };
@@ -222,6 +230,11 @@ impl System {
                 add.arg("-C").arg(&self.base);
                 quiet(add.args(["worktree", "add", "--detach"]).arg(&path))?;
             }
+            Kind::Earlier => {
+                if let Running::Earlier(earlier) = &self.running {
+                    earlier.create(&path)?;
+                }
+            }
             Kind::Branchfs | Kind::NoXattr => fs::create_dir(&path)?,
         }
         Ok(path)
@@ -243,6 +256,8 @@ impl System {
                 // The server of fuse-overlayfs may still be on its way out.
                 quiet(Command::new("rm").arg("-rf").arg(layers))
             }
+            // Its branches go with its storage.
+            Kind::Earlier => Ok(()),
             Kind::Branchfs | Kind::NoXattr => Ok(fs::remove_dir(workspace)?),
             Kind::Btrfs => {
                 let mut delete = Command::new("btrfs");
@@ -269,6 +284,7 @@ impl System {
                 drop(Mount::at(&mount));
                 server.wait()?;
             }
+            Running::Earlier(earlier) => earlier.stop()?,
             Running::Btrfs(mount) => {
                 drop(mount);
                 return Ok(());
