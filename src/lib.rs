@@ -3,7 +3,7 @@
 //! # Code map
 //!
 //! ```text
-//! main -> cli -> client -> proto
+//! main -> cli -> trial -> client -> proto
 //!      -> daemon -> fuse -> vfs -> ctlfs -> overlay -> branch -> { store, base } -> tree -> sys
 //! ```
 //!
@@ -21,6 +21,7 @@
 //! | [`daemon`] | mounting, the process, signals |
 //! | [`proto`] | the texts that cross the control files, shared by both sides |
 //! | [`client`] | finding a workspace and driving it by file operations |
+//! | [`trial`] | commands in branches, and patterns that keep the best |
 //! | [`cli`] | arguments (clap), output for people |
 
 pub mod base;
@@ -35,4 +36,5 @@ pub mod proto;
 pub mod store;
 pub mod sys;
 pub mod tree;
+pub mod trial;
 pub mod vfs;

@@ -1,8 +1,9 @@
 //! What can go wrong with a branch. `vfs` turns each variant into its errno.
 
 use crate::base::BaseError;
+use crate::proto::TrialPhase;
 use crate::store::StoreError;
-use crate::tree::Name;
+use crate::tree::{BranchId, Name};
 
 /// An error of this layer. Its text is the sentence that `last_error` shows.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +93,16 @@ pub enum BranchError {
         /// Its owner.
         owner: u32,
     },
+    /// A trial's steps have an order (EINVAL).
+    #[error("the trial in branch #{} is {}, which {next} cannot follow", number.0, shown(*last))]
+    TrialPhase {
+        /// The branch.
+        number: BranchId,
+        /// How far the trial is.
+        last: Option<TrialPhase>,
+        /// What was told of it.
+        next: TrialPhase,
+    },
     /// The branch's limit is reached (EDQUOT).
     #[error("branch {:?} has reached its limit of {limit} {what}", lossy(name))]
     OverLimit {
@@ -136,6 +147,10 @@ pub enum BranchError {
 
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn shown(phase: Option<TrialPhase>) -> String {
+    phase.map_or("not begun".to_owned(), |phase| format!("at {phase}"))
 }
 
 fn more(list: &[Vec<u8>]) -> String {

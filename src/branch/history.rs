@@ -1,16 +1,20 @@
 //! What has happened to the branches of a workspace, for `@self/events` and `@self/log`.
 //!
 //! Append-only, so a reader who follows it sees each event once. Bounded: the oldest half goes when
-//! there are too many, which the numbering shows.
+//! there are too many, which the numbering shows; what trials have printed goes before that, where
+//! it is too much for a checkpoint.
 //!
 //! *Durability*: an event is a record of the journal, written after that of the operation it tells
 //! of and before the barrier that makes a commit durable; checkpoints hold those that are left. A
 //! daemon that is killed between the two records loses the event and never the operation.
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use std::collections::HashMap;
+
+use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use serde::{Deserialize, Serialize};
 
 use super::{BranchError, Record, Workspace, clock};
+use crate::proto::{Trial, TrialPhase};
 use crate::tree::{BranchId, Name, Time};
 
 /// The names that lead from main to a branch; none for main itself.
@@ -56,6 +60,8 @@ pub enum What {
         /// Some of the paths.
         paths: Vec<Vec<u8>>,
     },
+    /// A step of a trial in a branch, as JSON.
+    Trial(Box<str>),
 }
 
 /// One event.
@@ -76,11 +82,39 @@ pub struct Happened {
 /// The events.
 #[derive(Debug, Default)]
 pub struct History {
-    events: RwLock<Vec<Happened>>,
+    events: RwLock<Events>,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    list: Vec<Happened>,
+    /// What the trials among them hold.
+    trial_bytes: usize,
+    /// How far the trial in each branch is.
+    trials: HashMap<BranchId, TrialPhase>,
+    /// How many have ended, and how long they took together.
+    ended: (u64, u64),
+}
+
+/// How many trials there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrialCounts {
+    /// All.
+    pub total: u64,
+    /// Those that wait for their turn.
+    pub pending: u64,
+    /// Those whose command runs.
+    pub running: u64,
+    /// Those whose command has ended.
+    pub ended: u64,
+    /// How long the ended ones took.
+    pub duration_ms: u64,
 }
 
 /// A checkpoint holds every event, at some 50 bytes each.
 const MOST_EVENTS: usize = 50_000;
+/// What the events of trials hold at most, since a checkpoint holds that too.
+const MOST_TRIAL_BYTES: usize = 4 << 20;
 /// Paths in the event of a refusal.
 const MOST_PATHS: usize = 16;
 
@@ -91,13 +125,26 @@ impl History {
     }
 
     /// The events, of which there will be no more until this is dropped.
-    pub(super) fn still(&self) -> RwLockReadGuard<'_, Vec<Happened>> {
-        self.events.read()
+    pub(super) fn still(&self) -> MappedRwLockReadGuard<'_, Vec<Happened>> {
+        RwLockReadGuard::map(self.events.read(), |events| &events.list)
     }
 
     /// Takes in an event that the journal has.
     pub(super) fn replay(&self, event: Happened) {
-        push(&mut self.events.write(), event);
+        self.events.write().push(event);
+    }
+
+    /// The numbers of `@self/metrics`.
+    pub fn trial_counts(&self) -> TrialCounts {
+        let events = self.events.read();
+        let count = |phase| events.trials.values().filter(|p| **p == phase).count() as u64;
+        TrialCounts {
+            total: events.trials.len() as u64,
+            pending: count(TrialPhase::Pending),
+            running: count(TrialPhase::Start),
+            ended: events.ended.0,
+            duration_ms: events.ended.1,
+        }
     }
 }
 
@@ -107,9 +154,29 @@ impl Workspace {
         if let What::Conflict { paths } = &mut what {
             paths.truncate(MOST_PATHS);
         }
+        self.record(&mut self.history.events.write(), what, branch, number);
+    }
+
+    /// Adds a step of a trial, unless the trial in that branch cannot come into that phase.
+    pub fn trial_happened(
+        &self,
+        trial: &Trial,
+        branch: Names,
+        number: BranchId,
+    ) -> Result<(), BranchError> {
         let mut events = self.history.events.write();
+        let (last, next) = (events.trials.get(&number).copied(), trial.phase);
+        if !next.may_follow(last) {
+            return Err(BranchError::TrialPhase { number, last, next });
+        }
+        let what = What::Trial(trial.to_json().into());
+        self.record(&mut events, what, branch, number);
+        Ok(())
+    }
+
+    fn record(&self, events: &mut Events, what: What, branch: Names, number: BranchId) {
         let event = Happened {
-            seq: events.last().map_or(1, |last| last.seq + 1),
+            seq: events.list.last().map_or(1, |last| last.seq + 1),
             time: clock::now(),
             what,
             branch,
@@ -123,13 +190,94 @@ impl Workspace {
             Ok(()) | Err(BranchError::ReadOnly) => {}
             Err(error) => log::error!("an event could not be recorded: {error}"),
         }
-        push(&mut events, event);
+        events.push(event);
     }
 }
 
-fn push(events: &mut Vec<Happened>, event: Happened) {
-    if events.len() >= MOST_EVENTS {
-        events.drain(..MOST_EVENTS / 2);
+impl Events {
+    fn push(&mut self, event: Happened) {
+        if self.list.len() >= MOST_EVENTS {
+            self.list.drain(..MOST_EVENTS / 2);
+            self.count_bytes();
+        }
+        if let What::Trial(json) = &event.what {
+            self.trial_bytes += json.len();
+            if let Ok(trial) = Trial::parse(json.as_bytes()) {
+                self.take_in(event.number, &trial);
+            }
+        }
+        self.list.push(event);
+        if self.trial_bytes > MOST_TRIAL_BYTES {
+            self.drop_outputs();
+        }
     }
-    events.push(event);
+
+    fn take_in(&mut self, number: BranchId, trial: &Trial) {
+        self.trials.insert(number, trial.phase);
+        if let (TrialPhase::End, Some(result)) = (trial.phase, &trial.result) {
+            self.ended.0 += 1;
+            self.ended.1 = self.ended.1.saturating_add(result.duration_ms);
+        }
+    }
+
+    /// Forgets what the trials of the older half have printed; and, where that is not enough, the
+    /// events of that half.
+    fn drop_outputs(&mut self) {
+        let half = self.list.len() / 2;
+        for event in &mut self.list[..half] {
+            let What::Trial(json) = &mut event.what else {
+                continue;
+            };
+            if let Ok(mut trial) = Trial::parse(json.as_bytes()) {
+                if let Some(result) = &mut trial.result {
+                    (result.stdout, result.stderr) = Default::default();
+                }
+                trial.paths.clear();
+                *json = trial.to_json().into();
+            }
+        }
+        self.count_bytes();
+        if self.trial_bytes > MOST_TRIAL_BYTES / 4 * 3 {
+            self.list.drain(..half);
+            self.count_bytes();
+        }
+    }
+
+    fn count_bytes(&mut self) {
+        let held = self.list.iter().map(|event| match &event.what {
+            What::Trial(json) => json.len(),
+            _ => 0,
+        });
+        self.trial_bytes = held.sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_trials_have_printed_goes_before_the_events_do() {
+        let history = History::default();
+        let output = "x".repeat(16 << 10);
+        let json = format!(
+            r#"{{"pattern":"run","run":"r","index":0,"attempt":0,"phase":"end","result":
+               {{"exit_code":0,"duration_ms":1,"peak_memory_bytes":1,"stdout":"{output}"}}}}"#
+        );
+        for seq in 1..=1000 {
+            history.replay(Happened {
+                seq,
+                time: Time::default(),
+                what: What::Trial(json.as_str().into()),
+                branch: Vec::new(),
+                number: BranchId(seq as u32),
+            });
+        }
+        let events = history.events.read();
+        assert!(events.trial_bytes <= MOST_TRIAL_BYTES);
+        assert_eq!(events.list.len(), 1000);
+        let last = &events.list[999].what;
+        assert!(matches!(last, What::Trial(json) if json.contains(&output)));
+        assert_eq!(events.ended, (1000, 1000));
+    }
 }

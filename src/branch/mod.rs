@@ -45,7 +45,7 @@ pub use clock::now;
 pub use commit::{Changed, DeadTree, Effects, Preview};
 pub use diff::{PathChange, PathChangeKind};
 pub use error::BranchError;
-pub use history::{Happened, History, Names, What};
+pub use history::{Happened, History, Names, TrialCounts, What};
 pub use publish::PublishReport;
 pub use reclaim::Reclaimed;
 pub use record::Record;

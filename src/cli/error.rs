@@ -6,21 +6,39 @@ use std::path::PathBuf;
 use crate::client::ClientError;
 use crate::daemon::{DaemonError, OptionError};
 use crate::proto::ProtoError;
+use crate::trial::TrialError;
 
 /// The process's exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// Done.
-    Done = 0,
+    Done,
     /// Failed.
-    Failed = 1,
+    Failed,
     /// The command line is wrong.
-    Usage = 2,
+    Usage,
     /// A conflict, or another branch was first.
-    Conflict = 3,
+    Conflict,
     /// A check found damage.
-    Damaged = 4,
+    Damaged,
+    /// No trial won.
+    NobodyWon,
+    /// What a command in a branch exited with.
+    Passed(u8),
+}
+
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Conflict => 3,
+            Exit::Damaged | Exit::NobodyWon => 4,
+            Exit::Passed(code) => code,
+        }
+    }
 }
 
 /// A command that was not done.
@@ -64,6 +82,17 @@ pub enum CliError {
     /// A mount could not be made or ended.
     #[error("{}", .0.chain())]
     Daemon(#[from] DaemonError),
+    /// A pattern of trials was not carried out.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// A number on the command line that is none.
+    #[error("{text:?} is no {what}")]
+    Value {
+        /// What was written.
+        text: String,
+        /// What was expected.
+        what: &'static str,
+    },
     /// The daemon goes on after its mount has gone.
     #[error("the mount is gone, but process {pid} is still publishing")]
     StillPublishing {
@@ -83,6 +112,7 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             CliError::Client(error) => error.hint(),
+            CliError::Trial(error) => error.hint(),
             CliError::Mounted { path } => Some(format!(
                 "unmount it first: branchfs umount {}",
                 path.display()
@@ -92,6 +122,7 @@ impl CliError {
             | CliError::Namespace { .. }
             | CliError::Option(_)
             | CliError::Daemon(_)
+            | CliError::Value { .. }
             | CliError::StillPublishing { .. } => None,
         }
     }
@@ -99,11 +130,19 @@ impl CliError {
     /// The exit code for it.
     pub fn exit(&self) -> Exit {
         match self {
-            CliError::Client(error) if error.is_conflict() => Exit::Conflict,
-            CliError::Client(
-                ClientError::Argument(_) | ClientError::ForkMain | ClientError::RenameMain,
-            ) => Exit::Usage,
-            CliError::Client(_)
+            CliError::Client(error) | CliError::Trial(TrialError::Client(error)) => {
+                of_client(error)
+            }
+            CliError::Trial(
+                TrialError::Argument { .. }
+                | TrialError::TooMany { .. }
+                | TrialError::TooDeep { .. },
+            )
+            | CliError::Value { .. } => Exit::Usage,
+            CliError::Trial(TrialError::Interrupted { signal }) => {
+                Exit::Passed(u8::try_from(128 + signal).unwrap_or(255))
+            }
+            CliError::Trial(_)
             | CliError::Output { .. }
             | CliError::Patch { .. }
             | CliError::Namespace { .. }
@@ -117,5 +156,13 @@ impl CliError {
     /// Whether the reader of the output went away, as `head` does.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, CliError::Output { source } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+fn of_client(error: &ClientError) -> Exit {
+    match error {
+        error if error.is_conflict() => Exit::Conflict,
+        ClientError::Argument(_) | ClientError::ForkMain | ClientError::RenameMain => Exit::Usage,
+        _ => Exit::Failed,
     }
 }

@@ -11,7 +11,7 @@
 //! | 1 | failed |
 //! | 2 | the command line is wrong |
 //! | 3 | conflict, or another branch was first |
-//! | 4 | a check found damage |
+//! | 4 | a check found damage, or no trial won |
 //!
 //! **Invariants**: results go to stdout, errors and hints to stderr; colour only where stderr or
 //! stdout is a terminal and NO_COLOR is unset or empty; bytes of names reach a terminal only quoted
@@ -19,6 +19,11 @@
 
 mod abort;
 mod arguments;
+mod ask;
+mod beam_search;
+mod best_of_n;
+mod blame;
+mod cascade;
 mod commit;
 mod completion;
 mod diff;
@@ -28,6 +33,7 @@ mod fork;
 mod fsck;
 mod gc;
 mod invocation;
+mod kill;
 mod limits;
 mod list;
 mod log;
@@ -35,14 +41,26 @@ mod mount;
 mod mount_helper;
 mod note;
 mod output;
+mod parallel;
 mod patch;
+mod progress;
 mod publish;
+mod reflexion;
 mod rename;
 mod restore;
+mod review;
+mod run;
+mod speculate;
 mod status;
+mod tournament;
 mod tree;
+mod tree_of_thoughts;
+mod trial_arguments;
+mod trial_output;
+mod trials;
 mod umount;
 mod umount_helper;
+mod wait;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -73,7 +91,8 @@ const AFTER_HELP: &str = "\
 Branches are named from main on (fix-a, fix-a/sub), or from where you stand (., ./sub).
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflict or another branch was first,
-4 a check found damage.";
+4 a check found damage or no trial won. run exits with what its command exits with:
+124 out of time, 126 and 127 as env(1), 128 and more a signal.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -96,6 +115,23 @@ enum Verb {
     Gc(gc::Args),
     Fsck(fsck::Args),
     Doctor(doctor::Args),
+    Run(run::Args),
+    Speculate(speculate::Args),
+    BestOfN(best_of_n::Args),
+    Reflexion(reflexion::Args),
+    TreeOfThoughts(tree_of_thoughts::Args),
+    BeamSearch(beam_search::Args),
+    Tournament(tournament::Args),
+    Cascade(cascade::Args),
+    Parallel(parallel::Args),
+    Trials(trials::Args),
+    Wait(wait::Args),
+    Kill(kill::Args),
+    Review(review::Args),
+    Blame(blame::Args),
+    /// Stand between a pattern and one trial
+    #[command(hide = true)]
+    Supervise,
 }
 
 impl Verb {
@@ -120,6 +156,21 @@ impl Verb {
             Verb::Gc(args) => gc::run(&args, session),
             Verb::Fsck(args) => fsck::run(&args, session),
             Verb::Doctor(args) => doctor::run(&args, session),
+            Verb::Run(args) => run::run(&args, session),
+            Verb::Speculate(args) => speculate::run(&args, session),
+            Verb::BestOfN(args) => best_of_n::run(&args, session),
+            Verb::Reflexion(args) => reflexion::run(&args, session),
+            Verb::TreeOfThoughts(args) => tree_of_thoughts::run(&args, session),
+            Verb::BeamSearch(args) => beam_search::run(&args, session),
+            Verb::Tournament(args) => tournament::run(&args, session),
+            Verb::Cascade(args) => cascade::run(&args, session),
+            Verb::Parallel(args) => parallel::run(&args, session),
+            Verb::Trials(args) => trials::run(&args, session),
+            Verb::Wait(args) => wait::run(&args, session),
+            Verb::Kill(args) => kill::run(&args, session),
+            Verb::Review(args) => review::run(&args, session),
+            Verb::Blame(args) => blame::run(&args, session),
+            Verb::Supervise => Ok(Exit::Passed(crate::trial::supervise::supervise())),
         }
     }
 }
@@ -147,8 +198,8 @@ pub fn run_with(arguments: &[OsString], session: &mut Session<'_>) -> u8 {
         Err(error) => session.usage(&error),
     };
     match result {
-        Ok(exit) => exit as u8,
-        Err(error) => session.fail(&error) as u8,
+        Ok(exit) => exit.code(),
+        Err(error) => session.fail(&error).code(),
     }
 }
 

@@ -31,6 +31,10 @@ pub enum Verb {
     Limits,
     /// A write to `@self/note`.
     Note,
+    /// `policy` to `.ctl`.
+    Policy,
+    /// `trial` to `.ctl`.
+    Trial,
     /// A read of one of the reserved files.
     Read,
 }
@@ -47,6 +51,8 @@ impl fmt::Display for Verb {
             Verb::Gc => "gc",
             Verb::Limits => "set the limits of",
             Verb::Note => "set the note of",
+            Verb::Policy => "set the policy of",
+            Verb::Trial => "tell of a trial in",
             Verb::Read => "read",
         })
     }

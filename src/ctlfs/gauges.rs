@@ -34,6 +34,7 @@ pub(super) fn gauges(overlay: &Overlay) -> String {
         &[(labels.as_str(), 1)],
     );
     branches(overlay, &mut out);
+    trials(overlay, &mut out);
     caches(overlay, &mut out);
     store(overlay, &mut out);
     out.0
@@ -69,6 +70,32 @@ fn branches(overlay: &Overlay, out: &mut Gauges) {
     let version = overlay.workspace.base.version();
     let help = "Publishes so far.";
     out.add("branchfs_base_version", "gauge", help, &[("", version)]);
+}
+
+fn trials(overlay: &Overlay, out: &mut Gauges) {
+    let workspace = &overlay.workspace;
+    let branches = workspace.branches();
+    let live = branches.iter().filter(|branch| branch.is_live());
+    let depth = live.map(|branch| workspace.names_of(branch).len()).max();
+    let help = "How deep live branches are nested; main is at 0.";
+    out.add("branchfs_depth", "gauge", help, &[("", depth.unwrap_or(0))]);
+    let trials = workspace.history.trial_counts();
+    out.add(
+        "branchfs_trials",
+        "gauge",
+        "Trials that the events tell of, by state.",
+        &[
+            ("{state=\"pending\"}", trials.pending),
+            ("{state=\"running\"}", trials.running),
+            ("{state=\"all\"}", trials.total),
+        ],
+    );
+    let help = "How long ended trials ran together.";
+    let name = "branchfs_trial_duration_milliseconds_sum";
+    out.add(name, "gauge", help, &[("", trials.duration_ms)]);
+    let help = "How many trials have ended.";
+    let name = "branchfs_trial_duration_milliseconds_count";
+    out.add(name, "gauge", help, &[("", trials.ended)]);
 }
 
 fn caches(overlay: &Overlay, out: &mut Gauges) {

@@ -15,8 +15,8 @@ use crate::branch::{
 use crate::overlay::{FsResult, Overlay};
 use crate::proto::{
     Action, BranchName, BranchPath, Change, ChangeCounts, ChangeKind, Conflict, ConflictKind,
-    ErrnoText, Event, EventKind, Limits, Policy, Preview, Status, Text, Timestamp, TreeNode, Usage,
-    Verdict,
+    ErrnoText, Event, EventKind, Limits, Policy, Preview, Status, Text, Timestamp, TreeNode, Trial,
+    Usage, Verdict,
 };
 use crate::tree::{BranchId, View};
 
@@ -327,7 +327,7 @@ impl Texts<'_> {
             events
                 .iter()
                 .filter(|event| wanted(event))
-                .map(shown_event)
+                .filter_map(shown_event)
                 .collect()
         })
     }
@@ -409,9 +409,10 @@ fn shown_change(change: PathChange) -> Change {
     }
 }
 
-fn shown_event(event: &Happened) -> Event {
+/// None of a trial's step that this version cannot read.
+fn shown_event(event: &Happened) -> Option<Event> {
     let branch = path_of(&event.branch);
-    Event {
+    Some(Event {
         seq: event.seq,
         time: Timestamp::new(event.time),
         kind: match &event.what {
@@ -429,6 +430,7 @@ fn shown_event(event: &Happened) -> Event {
             },
             What::Restore => EventKind::Restore,
             What::Expire => EventKind::Expire,
+            What::Trial(json) => EventKind::Trial(Box::new(Trial::parse(json.as_bytes()).ok()?)),
             What::Publish { version, paths } => EventKind::Publish {
                 version: *version,
                 paths: *paths,
@@ -441,7 +443,7 @@ fn shown_event(event: &Happened) -> Event {
         parent: branch.parent(),
         number: event.number.0,
         branch,
-    }
+    })
 }
 
 fn lines<T: std::fmt::Display>(items: &[T]) -> Vec<u8> {

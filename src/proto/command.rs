@@ -4,7 +4,7 @@
 //! commit                      publish                  fork NAME
 //! abort                       gc                       rename NAME
 //! policy first-winner|merge   note TEXT                restore NAME [as NEW]
-//! limit [bytes=N] [inodes=N]
+//! limit [bytes=N] [inodes=N]             trial NAME NUMBER JSON
 //! ```
 //!
 //! Words are separated by blanks; a word with a blank in it is quoted as in C (`fork "my branch"`).
@@ -18,12 +18,13 @@ use super::limits::LimitsChange;
 use super::name::{BranchName, TrashName};
 use super::quote::{excerpt, take_word, unquoted, word, words};
 use super::status::Policy;
+use super::trial::Trial;
 use super::{ProtoError, display};
 
 /// The longest note.
 pub const NOTE_BYTES_MAX: usize = 4096;
 
-const KNOWN: &str = "commit, abort, fork, rename, restore, publish, gc, policy, note, limit";
+const KNOWN: &str = "commit, abort, fork, rename, restore, publish, gc, policy, note, limit, trial";
 
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,15 @@ pub enum Command {
     Note(String),
     /// Change limits.
     Limit(LimitsChange),
+    /// Tell of a step of a trial in a child.
+    Trial {
+        /// The child; it may have ended.
+        name: BranchName,
+        /// Its number.
+        number: u32,
+        /// The step.
+        trial: Box<Trial>,
+    },
 }
 
 impl Command {
@@ -78,6 +88,9 @@ impl Command {
         let (verb, rest) = take_word(line)?;
         if verb == b"note" {
             return Ok(Command::Note(note(rest.trim_ascii())?));
+        }
+        if verb == b"trial" {
+            return trial(rest.trim_ascii());
         }
         let arguments = words(rest)?;
         let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
@@ -149,6 +162,26 @@ fn limit(arguments: &[&[u8]]) -> Result<Command, ProtoError> {
     Ok(Command::Limit(change))
 }
 
+fn trial(rest: &[u8]) -> Result<Command, ProtoError> {
+    const USAGE: &str = "trial NAME NUMBER JSON";
+    let usage = || ProtoError::Usage { usage: USAGE };
+    if rest.is_empty() {
+        return Err(usage());
+    }
+    let (name, rest) = take_word(rest)?;
+    let rest = rest.trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, json) = rest.split_at(digits);
+    let number = std::str::from_utf8(number)
+        .ok()
+        .and_then(|n| n.parse().ok());
+    Ok(Command::Trial {
+        name: BranchName::new(&name)?,
+        number: number.ok_or_else(usage)?,
+        trial: Box::new(Trial::parse(json.trim_ascii())?),
+    })
+}
+
 fn note(text: &[u8]) -> Result<String, ProtoError> {
     let bytes = unquoted(text)?;
     if bytes.len() > NOTE_BYTES_MAX {
@@ -199,6 +232,14 @@ impl fmt::Display for Command {
             }
             Command::Note(text) => write!(f, "note {}", word(text.as_bytes())),
             Command::Limit(change) => write!(f, "limit {change}"),
+            Command::Trial {
+                name,
+                number,
+                trial,
+            } => {
+                let name = word(name.as_bytes());
+                write!(f, "trial {name} {number} {}", trial.to_json())
+            }
         }
     }
 }
@@ -253,6 +294,14 @@ mod tests {
         check("note  any  text ", Command::Note("any  text".into()));
         check(r#"note "two\nlines""#, Command::Note("two\nlines".into()));
         check("note", Command::Note(String::new()));
+        let trial = Command::Trial {
+            name: name("my branch"),
+            number: 7,
+            trial: Box::new(super::super::trial::tests::ended()),
+        };
+        check(&trial.to_string(), trial);
+        assert!(Command::parse(b"trial a x {}").is_err());
+        assert!(Command::parse(b"trial").is_err());
         let change = LimitsChange {
             bytes: Some(Some(1 << 30)),
             inodes: Some(None),

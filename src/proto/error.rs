@@ -98,6 +98,14 @@ pub enum ProtoError {
         /// The longest that is allowed.
         max_bytes: usize,
     },
+    /// The results of a trial beyond the limit.
+    #[error("what is told of a trial has at most {max_bytes} bytes, this has {len_bytes}")]
+    TrialTooLong {
+        /// Its length.
+        len_bytes: usize,
+        /// The longest that is allowed.
+        max_bytes: usize,
+    },
     /// Text that has to be UTF-8.
     #[error("{what} is not UTF-8: {text}")]
     NotUtf8 {

@@ -11,6 +11,7 @@ use super::errno::ErrnoText;
 use super::name::BranchPath;
 use super::quote::{Text, display};
 use super::time::Timestamp;
+use super::trial::Trial;
 use super::{ProtoError, reserved};
 
 /// What happened to a branch, with what belongs to it.
@@ -56,6 +57,8 @@ pub enum EventKind {
     },
     /// The trash dropped it.
     Expire,
+    /// A command ran in it.
+    Trial(Box<Trial>),
 }
 
 /// One event.
@@ -125,6 +128,7 @@ impl fmt::Display for Event {
                     .try_for_each(|path| write!(f, " {}", display(&path.0)))
             }
             EventKind::Expire => write!(f, "expire {branch}"),
+            EventKind::Trial(trial) => write!(f, "{} {branch}: {trial}", trial.phase),
         }
     }
 }
@@ -228,6 +232,11 @@ mod tests {
             json!({"event": "expire"}),
             "expire main/fix-a",
         );
+        let trial = super::super::trial::tests::ended();
+        let mut json = serde_json::to_value(&trial).unwrap();
+        json["event"] = "trial".into();
+        let text = format!("end main/fix-a: {trial}");
+        check(EventKind::Trial(Box::new(trial)), json, &text);
     }
 
     proptest! {

@@ -36,6 +36,7 @@ pub mod reserved;
 mod status;
 mod time;
 mod tree;
+mod trial;
 
 pub use change::{Change, ChangeKind};
 pub use command::{Command, NOTE_BYTES_MAX};
@@ -50,3 +51,4 @@ pub use quote::{Text, display, git_quoted};
 pub use status::{ChangeCounts, Policy, State, Status, Usage};
 pub use time::Timestamp;
 pub use tree::TreeNode;
+pub use trial::{Score, TRIAL_BYTES_MAX, Trial, TrialPhase, TrialResult};

@@ -6,7 +6,10 @@
 //! never does, so a reader needs no context. The escapes and the rule of [`git_quoted`] are those
 //! of `git diff` with core.quotePath (git-config(1)).
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -192,6 +195,16 @@ impl Text {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The bytes as a program's argument.
+    pub fn as_os_str(&self) -> &OsStr {
+        OsStr::from_bytes(&self.0)
+    }
+
+    /// The bytes as a path.
+    pub fn as_path(&self) -> &Path {
+        Path::new(self.as_os_str())
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod beneath;
 pub mod boot_id;
+pub mod confine;
 pub mod disk;
 pub mod heap;
 pub mod inode;
@@ -15,3 +16,4 @@ pub mod process;
 pub mod rename;
 #[cfg(test)]
 pub(crate) mod shared_map;
+pub mod spawn;

@@ -156,6 +156,15 @@ impl Vfs {
                     },
                 )?)
             }
+            Command::Trial {
+                name,
+                number,
+                trial,
+            } => {
+                let mut names = workspace.names_of(branch);
+                names.push(name.as_bytes().into());
+                Ok(workspace.trial_happened(&trial, names, BranchId(number))?)
+            }
             Command::Note(note) => self.set_note(branch, note.as_bytes()),
             Command::Limit(change) => {
                 let now = branch.state.read().meta.limits;

@@ -48,7 +48,7 @@ impl From<&BranchError> for Errno {
             BranchError::NameTaken { .. } => libc::EEXIST,
             BranchError::NoSuchBranch { .. } => libc::ENOENT,
             BranchError::MainStays { .. } | BranchError::NotOwner { .. } => libc::EPERM,
-            BranchError::NotMain => libc::EINVAL,
+            BranchError::NotMain | BranchError::TrialPhase { .. } => libc::EINVAL,
             BranchError::OverLimit { .. } => libc::EDQUOT,
             BranchError::ReadOnly => libc::EROFS,
             BranchError::NumbersUsedUp => libc::ENOSPC,

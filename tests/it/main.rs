@@ -30,3 +30,4 @@ mod recovery;
 mod relative;
 mod semantics;
 mod service;
+mod trial;

@@ -10,7 +10,7 @@ use super::text::{code_of, has_word, positions};
 
 /// Edges beside the drawing, each to one layer and not to what lies below it: the two sides of the
 /// drawing meet in these.
-const BESIDE: [(&str, &str); 9] = [
+const BESIDE: [(&str, &str); 10] = [
     // The verbs `mount` and `umount` start and end a daemon.
     ("cli", "daemon"),
     // What the control files hold is written by one side and read by the other.
@@ -23,6 +23,8 @@ const BESIDE: [(&str, &str); 9] = [
     ("client", "tree"),
     ("client", "sys"),
     ("cli", "sys"),
+    // Starting and confining processes takes system calls that are nobody else's.
+    ("trial", "sys"),
 ];
 
 /// Crates that only one layer names.
