@@ -57,7 +57,8 @@ fn the_shell_functions_show_the_branch_and_change_to_it() {
     assert_eq!(
         done.out,
         format!(
-            "{root}/@branches/a/deep\n (a)\n{root}/@branches/a/@branches/b\n (a/b)\nmain/c\n{root}\n"
+            "{root}/@branches/a/deep\n (a)\n{root}/@branches/a/@branches/b\n (a/b)\n\
+             main/c\n{root}\n"
         )
     );
 }

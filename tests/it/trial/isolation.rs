@@ -86,7 +86,8 @@ fn everything_else_can_be_read_only() {
     let ws = Workspace::with_base(small_base);
     let scratch = ws.scratch();
     let script = format!(
-        "echo x > {0}/file 2>/dev/null && echo written; echo x > new && echo t > /tmp/t && cat /tmp/t",
+        "echo x > {0}/file 2>/dev/null && echo written
+         echo x > new && echo t > /tmp/t && cat /tmp/t",
         scratch.root().display()
     );
     assert_eq!(says(&ws, &["--ro-root"], &script), "t\n");

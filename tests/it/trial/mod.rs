@@ -1,7 +1,7 @@
 //! Trials: commands in branches, through a real mount.
 //!
-//! What a trial does is a shell script of a few words; who waits for whom is settled by fifos, which
-//! lie outside of the workspace, where an isolated trial reaches them too.
+//! What a trial does is a shell script of a few words; who waits for whom is settled by fifos,
+//! which lie outside of the workspace, where an isolated trial reaches them too.
 
 mod detached;
 mod examples;
