@@ -243,7 +243,14 @@ impl Merging<'_> {
         let Some(then) = self.workspace.below(self.child, &origin.path)? else {
             return Ok(true);
         };
-        Ok(!is_whole_origin(now, then.attr.size)
+        // The whole content of another object, which a publish has put in its place since, is not
+        // what it was.
+        let same_object = now
+            .origin
+            .as_ref()
+            .is_some_and(|now| now.stamp == then.stamp.0);
+        Ok(!same_object
+            || !is_whole_origin(now, then.attr.size)
             || now.attr.mode != then.attr.mode
             || (now.attr.uid, now.attr.gid) != (then.attr.uid, then.attr.gid)
             || !matches!(now.xattrs, Xattrs::OfOrigin))

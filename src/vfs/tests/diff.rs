@@ -42,7 +42,7 @@ pub fn apply(old: &Tree, new: &Tree, diff: &[PathChange]) -> Checked {
         };
         shown.remove(path);
         if let Some(to) = to {
-            moved.push(([to, &path[from.len()..]].concat(), *file));
+            moved.push(([to, &path[from.len()..]].concat(), *file, to.len()));
         }
     }
     let replaced = |path: &[u8]| {
@@ -50,15 +50,15 @@ pub fn apply(old: &Tree, new: &Tree, diff: &[PathChange]) -> Checked {
             .find(|change| change.path == path)
             .map(|c| &c.kind)
     };
-    shown.retain(|path, _| {
-        let hides = |c: &PathChange| {
-            c.is_dir && below(path, &c.path) && matches!(c.kind, PathChangeKind::Modified)
-                || below(path, &c.path) && matches!(c.kind, PathChangeKind::Type)
-        };
-        !diff.iter().any(hides)
-    });
-    for (path, file) in moved {
-        if replaced(&path) != Some(&PathChangeKind::Deleted) {
+    let hides = |c: &PathChange, path: &[u8]| {
+        c.is_dir && below(path, &c.path) && matches!(c.kind, PathChangeKind::Modified)
+            || below(path, &c.path) && matches!(c.kind, PathChangeKind::Type)
+    };
+    shown.retain(|path, _| !diff.iter().any(|c| hides(c, path)));
+    for (path, file, arrived) in moved {
+        // Inside a moved directory, too, another one may have taken a place.
+        let hidden = |c: &PathChange| c.path.len() > arrived && hides(c, &path);
+        if replaced(&path) != Some(&PathChangeKind::Deleted) && !diff.iter().any(hidden) {
             shown.insert(path, (file, false));
         }
     }

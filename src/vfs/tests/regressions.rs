@@ -431,3 +431,43 @@ fn a_restart_counts_no_link_that_is_gone() {
         },
     ]);
 }
+
+#[test]
+fn a_file_that_the_parent_published_and_removed_is_a_conflict_with_a_change_of_it() {
+    check(&[
+        Create {
+            b: Sel(0),
+            dir: Sel(9363),
+            name: Word(0),
+            mode: 0,
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        RemoveXattr {
+            b: Sel(32768),
+            file: Sel(14044),
+            name: Word(0),
+        },
+        Copy {
+            b: Sel(0),
+            from: Sel(4688),
+            to_b: Sel(0),
+            to: Sel(22983),
+            at: 0,
+            to_at: 0,
+            len: 1,
+        },
+        Open {
+            b: Sel(0),
+            file: Sel(0),
+        },
+        Publish,
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(32768),
+        },
+        Commit { b: Sel(32768) },
+    ]);
+}
