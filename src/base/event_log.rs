@@ -2,7 +2,7 @@
 //!
 //! Pure; `event` has the rules. Paths are a trie over their components, attributes a map by inode.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use smallvec::SmallVec;
 
@@ -72,6 +72,8 @@ pub(super) struct EventLog {
     attrs: HashMap<u64, SmallVec<[OldAttr; 1]>>,
     /// How many names in the old directory an inode has that is no directory.
     kept_links: HashMap<u64, u32>,
+    /// Names that were kept and do not count any more.
+    gone_early: HashSet<OldName>,
     /// The newest version that has events, or a later one.
     newest: Version,
     /// The oldest version that has events, or an earlier one.
@@ -177,6 +179,18 @@ impl EventLog {
     /// How many of an inode's names are in the old directory, where only we see them.
     pub(super) fn kept_links(&self, ino: u64) -> u32 {
         self.kept_links.get(&ino).copied().unwrap_or(0)
+    }
+
+    /// A kept name of this object is gone from the old directory, though its event is still here.
+    pub(super) fn unkept_early(&mut self, name: OldName, ident: Ident) {
+        if self.gone_early.insert(name) {
+            self.unkept(ident);
+        }
+    }
+
+    /// Whether a kept name stopped counting before its event was dropped. Forgets it.
+    pub(super) fn was_unkept_early(&mut self, name: OldName) -> bool {
+        self.gone_early.remove(&name)
     }
 
     /// A kept name of this object is gone from the old directory.

@@ -343,7 +343,7 @@ impl Base {
             return attr_events(sealed).chain(steps).collect();
         }
         let kept = layout.events.retain(|version| version != sealed.version);
-        self.doom(kept);
+        self.doom(layout, kept);
         Vec::new()
     }
 

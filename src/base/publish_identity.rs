@@ -88,7 +88,7 @@ impl Base {
     ) -> Result<Vec<Untouched>, BaseError> {
         let mut untouched = Vec::new();
         for (index, step) in sealed.plan.steps.iter().enumerate() {
-            let (ino, loc) = match step {
+            let (ino, loc, kept_name) = match step {
                 Step::Link {
                     to,
                     ino,
@@ -96,7 +96,7 @@ impl Base {
                     ..
                 } => {
                     let after = (sealed.version, 2 * index as u32 + 1);
-                    (*ino, layout.events.trace(after, to, |_| ()))
+                    (*ino, layout.events.trace(after, to, |_| ()), None)
                 }
                 Step::Evict { ino, keep, .. }
                 | Step::Exchange {
@@ -112,6 +112,7 @@ impl Base {
                             area: Area::Old,
                             path: name.bytes(),
                         }),
+                        Some(name),
                     )
                 }
                 _ => continue,
@@ -131,11 +132,11 @@ impl Base {
             // As in `settle_events`: what the owner gets an event of stays until that is dropped,
             // or a restart would count a name that is not there.
             let has_event = sealed.plan.keep_old || layout.events.has_before(sealed.version);
-            if !has_event && loc.area == Area::Old {
+            if let Some(name) = kept_name.filter(|_| !has_event) {
                 let old = self.reach.area(Area::Old).as_fd();
                 unlink(&self.reach.disk, old, &loc.path, AtFlags::empty())
                     .map_err(|errno| BaseError::io(&before.path, "unlink the old", errno))?;
-                layout.events.unkept(before.ident);
+                layout.events.unkept_early(name, before.ident);
             }
             untouched.push(Untouched {
                 ident: before.ident,

@@ -20,7 +20,7 @@ use crate::tree::Kind;
 
 use super::event::{Area, Event, OldName};
 use super::reach::stat_at;
-use super::{Base, BaseError, Ident, Version};
+use super::{Base, BaseError, Ident, Layout, Version};
 
 /// A name in the old directory that nobody needs.
 pub(super) struct Doomed {
@@ -104,24 +104,28 @@ impl Base {
         let kept = layout.events.drop_through(oldest);
         self.ids.trim(oldest);
         if !kept.is_empty() {
-            self.doom(kept);
+            self.doom(&mut layout, kept);
             // Open descriptors would keep the space of deleted files.
             self.reach.forget();
         }
     }
 
-    pub(super) fn doom(&self, kept: Vec<(OldName, Ident, Kind)>) {
+    pub(super) fn doom(&self, layout: &mut Layout, kept: Vec<(OldName, Ident, Kind)>) {
         self.doomed
             .lock()
-            .extend(kept.into_iter().map(|(name, ident, kind)| Doomed {
-                name: name.bytes(),
-                link: (kind != Kind::Dir).then_some(ident),
+            .extend(kept.into_iter().map(|(name, ident, kind)| {
+                let counts = kind != Kind::Dir && !layout.events.was_unkept_early(name);
+                Doomed {
+                    name: name.bytes(),
+                    link: counts.then_some(ident),
+                }
             }));
     }
 
     /// Queues whatever is in the old directory without an event that names it, and removes what is
-    /// in the staging directory: left by a crash. To be called once, after events were restored and
-    /// pending plans finished.
+    /// in the staging directory: left by a crash. What was queued and deleted before the crash
+    /// counts no more. To be called once, after events were restored, pending plans finished and
+    /// the events that nobody needs dropped.
     pub fn sweep(&self) -> Result<(), BaseError> {
         let stage = self.reach.area(Area::Stage).as_fd();
         let error = |errno| BaseError::io(b"<stage>", "sweep", errno);
@@ -130,20 +134,25 @@ impl Base {
         }
         let mut layout = self.layout.write();
         let old = self.reach.area(Area::Old);
-        let queued: HashSet<Vec<u8>> = self
-            .doomed
-            .lock()
-            .iter()
-            .map(|doomed| doomed.name.clone())
-            .collect();
+        let error = |errno| BaseError::io(b"<old>", "list", errno);
+        let there: HashSet<Vec<u8>> = names(old.as_fd()).map_err(error)?.into_iter().collect();
+        let mut queued: HashSet<Vec<u8>> = HashSet::new();
+        self.doomed.lock().retain(|doomed| {
+            let is_there = there.contains(&doomed.name);
+            if is_there {
+                queued.insert(doomed.name.clone());
+            } else if let Some(ident) = doomed.link {
+                layout.events.unkept(ident);
+            }
+            is_there
+        });
         let kept: HashSet<Vec<u8>> = (layout.events.records().into_iter())
             .filter_map(|record| match record.event {
                 Event::Kept { name, .. } => Some(name.bytes()),
                 _ => None,
             })
             .collect();
-        let error = |errno| BaseError::io(b"<old>", "list", errno);
-        for name in names(old.as_fd()).map_err(error)? {
+        for name in there {
             if kept.contains(&name) || queued.contains(&name) {
                 continue;
             }
@@ -196,8 +205,7 @@ impl Base {
         };
         if raw.is_none_or(|raw| raw.attr.kind != Kind::Dir) {
             self.unlink(old, &doomed.name)?;
-            // A name that was not there any more does not count any more either.
-            if let Some(ident) = doomed.link.filter(|_| raw.is_some()) {
+            if let Some(ident) = doomed.link {
                 self.layout.write().events.unkept(ident);
             }
             return Ok(true);

@@ -471,3 +471,61 @@ fn a_file_that_the_parent_published_and_removed_is_a_conflict_with_a_change_of_i
         Commit { b: Sel(32768) },
     ]);
 }
+
+#[test]
+fn a_restart_counts_no_link_that_was_deleted_before_it() {
+    check(&[
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(0),
+        },
+        Unlink {
+            b: Sel(0),
+            file: Sel(45876),
+        },
+        Unlink {
+            b: Sel(0),
+            file: Sel(2520),
+        },
+        Symlink {
+            b: Sel(0),
+            dir: Sel(43691),
+            name: Word(0),
+            target: Word(0),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        RenameOnto {
+            b: Sel(0),
+            file: Sel(4370),
+            other: Sel(34953),
+            onto: Onto::Exchange,
+        },
+        RemoveTree {
+            b: Sel(0),
+            dir: Sel(0),
+        },
+        Create {
+            b: Sel(0),
+            dir: Sel(0),
+            name: Word(0),
+            mode: 0,
+        },
+        Publish,
+        Abort {
+            b: Sel(32768),
+            by_rmdir: false,
+        },
+        Expire {
+            b: Sel(0),
+            entry: Sel(0),
+        },
+        Reclaim,
+        Remount {
+            clean: false,
+            sync: false,
+        },
+    ]);
+}
