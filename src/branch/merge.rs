@@ -507,7 +507,13 @@ impl Merging<'_> {
                         let path = name(self)?;
                         self.removed(key, (file, kind), (origin, carried.as_deref()), path)?;
                     }
-                    _ => {}
+                    (false, false) => {
+                        if self.moved_by_parent(file, origin, &key.name)? {
+                            let path = name(self)?;
+                            self.conflicts.push(path);
+                        }
+                    }
+                    (true, true) => {}
                 }
             }
             self.set_name(key, is, carried.as_deref())?;

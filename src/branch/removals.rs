@@ -143,10 +143,34 @@ impl Merging<'_> {
         Ok((base, names))
     }
 
+    /// Whether the parent has, under another name, a file that the branch removed and that had
+    /// `name` in the directory with this base path at the fork.
+    pub(super) fn moved_by_parent(
+        &mut self,
+        file: FileId,
+        dir: Option<&[u8]>,
+        name: &[u8],
+    ) -> Result<bool, BranchError> {
+        if self.parent.inode(file).is_some() {
+            // Whether there is a further name is known when all that are lost were counted.
+            self.names_lost.entry(file).or_default();
+            return Ok(false);
+        }
+        let Some(dir) = dir.filter(|_| self.child.base_version != self.parent.base_version) else {
+            return Ok(false);
+        };
+        let Some(now) = self.carried(&join(dir, name))? else {
+            return Ok(false);
+        };
+        let place = self.workspace.path_by_base_name(self.parent, file, &now)?;
+        Ok(place.is_some())
+    }
+
     /// Files that the branch removed go where the parent has no further name of them.
     pub(super) fn drop_removed(&mut self) -> Result<(), BranchError> {
         for (file, lost) in std::mem::take(&mut self.names_lost) {
-            let Some(inode) = self.parent.inode(file) else {
+            // What has no name is only open.
+            let Some(inode) = self.parent.inode(file).filter(|i| i.attr.nlink > 0) else {
                 continue;
             };
             if inode.attr.nlink > lost {

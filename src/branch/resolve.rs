@@ -184,7 +184,7 @@ impl Workspace {
     }
 
     /// The path in `view` of the base's name `path`, where that still leads to `file`.
-    fn path_by_base_name(
+    pub(super) fn path_by_base_name(
         &self,
         view: &View,
         file: FileId,

@@ -529,3 +529,40 @@ fn a_restart_counts_no_link_that_was_deleted_before_it() {
         },
     ]);
 }
+
+#[test]
+fn a_file_that_the_parent_moved_and_the_branch_removed_is_a_conflict() {
+    let moved = |end: Vec<super::op::Op>| {
+        let start = [
+            Fork {
+                b: Sel(0),
+                name: Word(3),
+            },
+            Fork {
+                b: Sel(0),
+                name: Word(0),
+            },
+            Rename {
+                b: Sel(0),
+                file: Sel(44684),
+                dir: Sel(37450),
+                name: Word(8),
+                onto: Onto::Replace,
+            },
+            Unlink {
+                b: Sel(21846),
+                file: Sel(40330),
+            },
+            Chown {
+                b: Sel(0),
+                file: Sel(15184),
+                uid: 0,
+                gid: 1,
+            },
+        ];
+        let ops: Vec<_> = start.into_iter().chain(end).collect();
+        check(&ops);
+    };
+    moved(vec![Commit { b: Sel(21846) }]);
+    moved(vec![Publish, Commit { b: Sel(21846) }]);
+}

@@ -1,7 +1,8 @@
 //! The same random operations in a branch and in a plain directory, with the same results.
 //!
 //! `BRANCHFS_DIFFERENTIAL_SEED` and `BRANCHFS_DIFFERENTIAL_SECONDS` choose the seed and the time;
-//! the verb `cargo xtask differential` sets them. A failure prints its seed and a shortened
+//! the verb `cargo xtask differential` sets them. With a time alone the seeds are new ones, with
+//! neither they are the same in every run, so that it says something about a change. A failure prints its seed and a shortened
 //! history.
 
 mod generator;
@@ -20,6 +21,9 @@ use lockstep::{Event, Size, run, shrink};
 use op::Op;
 use subject::{Faulty, Make, Mounted, Plain, Subject};
 
+/// The first seed of an ordinary test run.
+const USUAL_SEED: u64 = 1;
+
 /// How long shrinking may take.
 const SHRINKING: Duration = Duration::from_secs(90);
 
@@ -36,8 +40,11 @@ fn check(make: &Make<'_>, seconds: u64, size: Size) {
     let since_epoch = std::time::SystemTime::UNIX_EPOCH
         .elapsed()
         .expect("a clock after 1970");
-    let chosen = number_from("BRANCHFS_DIFFERENTIAL_SEED");
-    let first = chosen.unwrap_or(since_epoch.as_nanos() as u64 % 1_000_000_007);
+    let fresh = match number_from("BRANCHFS_DIFFERENTIAL_SECONDS") {
+        Some(_) => since_epoch.as_nanos() as u64 % 1_000_000_007,
+        None => USUAL_SEED,
+    };
+    let first = number_from("BRANCHFS_DIFFERENTIAL_SEED").unwrap_or(fresh);
     let start = Instant::now();
     let (mut seed, mut operations) = (first, 0);
     loop {
