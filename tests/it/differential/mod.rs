@@ -2,8 +2,8 @@
 //!
 //! `BRANCHFS_DIFFERENTIAL_SEED` and `BRANCHFS_DIFFERENTIAL_SECONDS` choose the seed and the time;
 //! the verb `cargo xtask differential` sets them. With a time alone the seeds are new ones, with
-//! neither they are the same in every run, so that it says something about a change. A failure prints its seed and a shortened
-//! history.
+//! neither they are the same in every run, so that it says something about a change. A failure
+//! prints its seed and a shortened history.
 
 mod generator;
 mod lockstep;
