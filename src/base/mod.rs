@@ -230,6 +230,11 @@ impl Base {
         self.layout.read().version
     }
 
+    /// Whether a plan was begun that an error interrupted.
+    pub fn is_half_done(&self) -> bool {
+        self.layout.read().half_done.is_some()
+    }
+
     /// A free id for a new file in a view.
     pub fn alloc_fid(&self) -> Result<FileId, BaseError> {
         self.ids.alloc()

@@ -37,6 +37,7 @@ impl Workspace {
     /// Writes a checkpoint. Operations stop only while pointers are copied.
     pub fn checkpoint(&self) -> Result<(), BranchError> {
         let _no_publish = self.publishing.lock();
+        self.go_on()?;
         let (mut writer, snapshots, counters, happened) = {
             let _still = self.quiesce.write();
             let snapshots = self.snapshots();

@@ -216,6 +216,7 @@ impl Workspace {
         let parent = self.parent_of(branch, "committed")?;
         let mut parent_state = parent.state.write();
         let mut state = branch.state.write();
+        self.check_frozen(parent.id)?;
         refuse(&parent_state, &state)?;
         let merge = self.merge(&parent_state, &state)?;
         if let Some(refusal) = merge.refusal(&state.meta.name) {
@@ -231,6 +232,12 @@ impl Workspace {
         let incarnation = self.number()?;
         let time = clock::now();
         let merged = merge.changes.is_some();
+        if merged {
+            self.log(&Record::CommitPart {
+                branch: branch.id,
+                changes: Vec::new(),
+            })?;
+        }
         for changes in merge
             .changes
             .iter()

@@ -113,6 +113,12 @@ pub enum BranchError {
         /// What it limits: `bytes` or `inodes`.
         what: &'static str,
     },
+    /// A publish stopped part of the way (EROFS).
+    #[error(
+        "a publish into the base stopped part of the way, and main takes no changes until it is \
+         finished; it is tried again every second, or by: echo publish > .ctl"
+    )]
+    HalfPublished,
     /// The workspace is mounted read-only (EROFS).
     #[error("the workspace is read-only")]
     ReadOnly,

@@ -29,6 +29,7 @@ impl Workspace {
         if state.children.contains_key(name) {
             return Err(BranchError::NameTaken { name: name.clone() });
         }
+        self.check_frozen(parent.id)?;
         let number = self.number()?;
         let parent_epoch = self.epoch();
         let meta = BranchMeta {

@@ -31,6 +31,7 @@ mod resolve;
 mod staged;
 mod state;
 mod table;
+mod unfinished;
 mod verify;
 
 use std::cell::RefCell;
@@ -101,6 +102,9 @@ pub struct Workspace {
     quiesce: RwLock<()>,
     family: Mutex<()>,
     publishing: Mutex<()>,
+    unfinished: Mutex<Option<unfinished::Unfinished>>,
+    /// Whether main takes no changes, see `unfinished`.
+    frozen: std::sync::atomic::AtomicBool,
 }
 
 impl Workspace {
@@ -159,6 +163,7 @@ impl Workspace {
         if self.options.read_only {
             return Err(BranchError::ReadOnly);
         }
+        self.check_frozen(branch)?;
         thread_local! {
             static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }

@@ -8,7 +8,7 @@
 //! *Durability*: staged objects and the plan, then `PublishIntent`, then the base's steps, then
 //! `PublishFlip` with the ids and events that it needs, then the base itself, then `PublishDone`.
 
-use super::plan::Planned;
+use super::unfinished::{Stage, Unfinished};
 use super::{BranchError, Record, State, What, Workspace, unchanged};
 use crate::base::{Applied, Sealed};
 use crate::store::{BlobId, Dead};
@@ -41,6 +41,7 @@ impl Workspace {
             return Ok(PublishReport::default());
         }
         let _publishing = self.publishing.lock();
+        self.go_on()?;
         let main = self.main();
         for attempt in 1..=TRIES {
             // The last try keeps everybody out of main from the start.
@@ -55,7 +56,7 @@ impl Workspace {
             if view.is_empty() {
                 return Ok(PublishReport::default());
             }
-            let (planned, sealed) = match self.prepare(&view, epoch) {
+            let (linked, sealed) = match self.prepare(&view, epoch) {
                 Ok(prepared) => prepared,
                 Err(error) => {
                     if let BranchError::BaseChanged { paths } = &error {
@@ -73,35 +74,43 @@ impl Workspace {
             };
             if !unchanged(&state.view, &view) || state.meta.epoch != epoch {
                 drop((state, running));
-                self.log(&Record::PublishCancel {
-                    plan: sealed.plan.id,
-                })?;
-                self.base.discard(sealed.plan.id)?;
+                self.cancel(&sealed)?;
                 continue;
             }
-            let applied = self.base.apply(&sealed, |_| ())?;
-            self.log_applied(&sealed, &applied)?;
-            flip(&mut state, applied.version);
-            self.drop_published(&state, &view, &planned.linked);
-            drop((state, running));
-            self.settle(&sealed)?;
-            let (names, files) = view.len();
-            let changes = names.max(files);
-            let what = What::Publish {
-                version: applied.version,
-                paths: changes as u64,
+            let mut publish = Unfinished {
+                sealed,
+                view,
+                linked,
+                stage: Stage::Steps,
             };
-            self.happened(what, Vec::new(), BranchId::MAIN);
-            return Ok(PublishReport {
-                changes,
-                linked: planned.linked.len(),
-            });
+            let carried = self.carry_out(&mut publish, &mut state);
+            self.freeze(&publish, carried.is_err());
+            drop((state, running));
+            return match carried.and_then(|()| self.settle(&publish.sealed)) {
+                Ok(()) => Ok(self.published(&publish)),
+                Err(error) => Err(self.set_aside(publish, error)),
+            };
         }
         unreachable!("the last try has main locked, so main cannot have changed")
     }
 
+    fn published(&self, publish: &Unfinished) -> PublishReport {
+        let (names, files) = publish.view.len();
+        let changes = names.max(files);
+        let what = What::Publish {
+            version: publish.sealed.version,
+            paths: changes as u64,
+        };
+        self.happened(what, Vec::new(), BranchId::MAIN);
+        PublishReport {
+            changes,
+            linked: publish.linked.len(),
+        }
+    }
+
     /// Stages, checks and writes down a plan, and makes it durable that it will be carried out.
-    fn prepare(&self, view: &View, epoch: u64) -> Result<(Planned, Sealed), BranchError> {
+    /// Returns the blobs that it makes files of the base, too.
+    fn prepare(&self, view: &View, epoch: u64) -> Result<(Vec<u64>, Sealed), BranchError> {
         let id = self
             .table
             .next_plan
@@ -128,7 +137,7 @@ impl Workspace {
             let sealed = self.base.seal(planned.plan.clone())?;
             self.log(&Record::PublishIntent { plan: id })?;
             self.barrier()?;
-            Ok((planned, sealed))
+            Ok((planned.linked, sealed))
         })();
         if prepared.is_err() {
             drop(staging);
@@ -137,7 +146,11 @@ impl Workspace {
         prepared
     }
 
-    fn log_applied(&self, sealed: &Sealed, applied: &Applied) -> Result<(), BranchError> {
+    pub(super) fn log_applied(
+        &self,
+        sealed: &Sealed,
+        applied: &Applied,
+    ) -> Result<(), BranchError> {
         for entry in &applied.ids {
             let mut bytes = Vec::new();
             entry.encode(&mut bytes);
@@ -159,7 +172,7 @@ impl Workspace {
     }
 
     /// After the flip is in the journal: durable first, then the plan is done with.
-    fn settle(&self, sealed: &Sealed) -> Result<(), BranchError> {
+    pub(super) fn settle(&self, sealed: &Sealed) -> Result<(), BranchError> {
         self.barrier()?;
         self.base.finish(sealed)?;
         self.log(&Record::PublishDone {
@@ -170,7 +183,7 @@ impl Workspace {
     }
 
     /// Gives back what main alone referred to and the base has now.
-    fn drop_published(&self, main: &State, view: &View, linked: &[u64]) {
+    pub(super) fn drop_published(&self, main: &State, view: &View, linked: &[u64]) {
         for (_, inode) in view.inodes() {
             let Content::File(extents) = &inode.content else {
                 continue;

@@ -109,6 +109,9 @@ impl Replay {
                 self.table
                     .forked(&mut parent.state.write(), *meta, parent_epoch);
             }
+            // One without changes is the first of a commit: what an earlier one left that found no
+            // room for its last record is not part of it.
+            Record::CommitPart { changes, .. } if changes.is_empty() => self.parts.clear(),
             Record::CommitPart { changes, .. } => self.parts.extend(changes),
             Record::Commit {
                 branch,
@@ -384,6 +387,8 @@ impl Workspace {
             quiesce: RwLock::default(),
             family: Mutex::default(),
             publishing: Mutex::default(),
+            unfinished: Mutex::default(),
+            frozen: Default::default(),
         };
         for branch in workspace.branches() {
             let mut state = branch.state.write();

@@ -50,7 +50,7 @@ impl From<&BranchError> for Errno {
             BranchError::MainStays { .. } | BranchError::NotOwner { .. } => libc::EPERM,
             BranchError::NotMain | BranchError::TrialPhase { .. } => libc::EINVAL,
             BranchError::OverLimit { .. } => libc::EDQUOT,
-            BranchError::ReadOnly => libc::EROFS,
+            BranchError::ReadOnly | BranchError::HalfPublished => libc::EROFS,
             BranchError::NumbersUsedUp => libc::ENOSPC,
             BranchError::BadRecord { .. } | BranchError::Dangling { .. } => libc::EIO,
             BranchError::Store(error) => store_errno(error),

@@ -18,6 +18,7 @@ mod scratch;
 mod sim;
 mod test;
 mod tidy;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,8 @@ enum Verb {
     Scale(scale::Arguments),
     /// Cut the power at every change that a random workspace makes to its disk
     Sim(sim::Arguments),
+    /// Everything that tries to lose data, one after the other, and one report
+    Torture(torture::Arguments),
     /// Kill the daemon under load again and again, for longer than the tests do
     Kill(kill::Arguments),
 }
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Fstests(arguments) => fstests::run(&arguments),
         Verb::Scale(arguments) => scale::run(&arguments),
         Verb::Sim(arguments) => sim::run(&arguments),
+        Verb::Torture(arguments) => torture::run(&arguments),
         Verb::Kill(arguments) => kill::run(&arguments),
     };
     match done {

@@ -91,6 +91,8 @@ struct Recorded {
     calls: usize,
     fault: Option<Fault>,
     failed: usize,
+    /// Held open, so that its number is nobody else's before it is forgotten here.
+    victim: Option<std::os::fd::OwnedFd>,
 }
 
 /// The recorder.
@@ -127,6 +129,7 @@ impl Tape {
             calls: 0,
             fault: None,
             failed: 0,
+            victim: None,
         })))
     }
 
@@ -135,14 +138,12 @@ impl Tape {
         self.0.lock().events.len()
     }
 
-    #[expect(dead_code, reason = "the fault sweep uses it")]
     /// From now on this fails.
     pub fn fail(&self, fault: Option<Fault>) {
         let mut tape = self.0.lock();
         (tape.calls, tape.failed, tape.fault) = (0, 0, fault);
     }
 
-    #[expect(dead_code, reason = "the fault sweep uses it")]
     /// How many calls have failed since [`Tape::fail`].
     pub fn failed(&self) -> usize {
         self.0.lock().failed
@@ -188,6 +189,10 @@ impl Tape {
 impl Backend for Tape {
     fn begin(&self, change: &Change<'_>) -> Result<(), Errno> {
         let mut tape = self.0.lock();
+        if let Change::Unlink(at) | Change::Rename { to: at, .. } = change {
+            let flags = rustix::fs::OFlags::PATH;
+            tape.victim = crate::sys::beneath::open_beneath(at.dir, at.name, flags).ok();
+        }
         let Some(fault) = tape.fault else {
             return Ok(());
         };
@@ -318,6 +323,7 @@ impl Recorded {
                 }
                 keeps
             });
+            self.victim = None;
         }
     }
 

@@ -12,7 +12,7 @@ use super::random::Random;
 use super::scan::{BaseTree, Scan, read_base};
 use super::state::State;
 use super::tape::Tape;
-use crate::branch::{Places, Policy, PublishMode, Workspace, WorkspaceOptions};
+use crate::branch::{BranchError, Places, Policy, PublishMode, Workspace, WorkspaceOptions};
 use crate::store::StoreOptions;
 use crate::sys::disk::Disk;
 use crate::tree::{FileId, NodeId};
@@ -58,6 +58,8 @@ pub struct World {
     boot: u8,
     pub moments: Vec<Moment>,
     next_name: usize,
+    /// Calls fail: nothing is unmounted, and refusals are answers.
+    pub faulty: bool,
     /// Nodes looked up by the operation under way.
     held: Vec<NodeId>,
 }
@@ -147,6 +149,7 @@ impl World {
             boot: 1,
             moments: Vec::new(),
             next_name: 0,
+            faulty: false,
             held: Vec::new(),
         };
         world.mount().expect("a new store opens");
@@ -167,6 +170,7 @@ impl World {
             boot: self.boot + u8::from(power),
             moments: Vec::new(),
             next_name: self.next_name,
+            faulty: false,
             held: Vec::new(),
         }
     }
@@ -303,7 +307,11 @@ impl World {
     fn operation(&mut self, random: &mut Random) -> Result<(String, bool), String> {
         let roots = self.roots();
         let root = *random.pick(&roots);
-        let done = match random.below(100) {
+        let kind = match self.faulty {
+            true => random.below(94),
+            false => random.below(100),
+        };
+        let done = match kind {
             0..=54 => self.file_operation(root, random),
             55..=62 => {
                 let name = self.new_name(random);
@@ -332,14 +340,13 @@ impl World {
             }
             80..=83 => {
                 let done = self.vfs().workspace().checkpoint();
-                done.map_err(|e| format!("checkpoint: {e}"))?;
-                ("checkpoint".to_owned(), Ok(true))
+                ("checkpoint".to_owned(), self.answered(done)?)
             }
             84..=86 => {
                 let vfs = self.vfs();
-                vfs.collect().map_err(|e| format!("collect: {e}"))?;
+                let done = vfs.collect();
                 vfs.workspace().store.reclaim();
-                ("collect".to_owned(), Ok(true))
+                ("collect".to_owned(), self.answered(done)?)
             }
             87..=89 => {
                 self.vfs().workspace().store.reclaim();
@@ -371,6 +378,14 @@ impl World {
         let (what, result) = done;
         let durable = matches!(result, Ok(true));
         Ok((format!("{what}: {result:?}"), durable))
+    }
+
+    fn answered(&self, done: Result<(), BranchError>) -> Result<OpResult<bool>, String> {
+        match done {
+            Ok(()) => Ok(Ok(true)),
+            Err(_) if self.faulty => Ok(Err(Errno(libc::EIO))),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn restore(&mut self, random: &mut Random) -> (String, OpResult<bool>) {

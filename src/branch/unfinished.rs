@@ -1,0 +1,122 @@
+//! A publish that failed part of the way, and goes on where it stopped.
+//!
+//! From its first step on a publish cannot be undone, only finished: the base is between two
+//! versions, and a restart finishes the plan only if main is still what was planned. So until it is
+//! finished *main takes no change*: no write, no commit, no fork ([`BranchError::HalfPublished`]),
+//! and no checkpoint is written, which would forget the plan. Reads go on: before the flip at the
+//! old version, after it at the new one. The background work tries again at every turn, and so does
+//! every publish.
+//!
+//! **Invariant**: whether main is frozen changes under the lock of main's state.
+
+use std::sync::atomic::Ordering;
+
+use super::publish::flip;
+use super::{BranchError, Record, State, Workspace};
+use crate::base::{Applied, Sealed};
+use crate::tree::{BranchId, View};
+
+/// How far a publish has come.
+pub(super) enum Stage {
+    /// Steps in the base are to be done.
+    Steps,
+    /// They are, and the journal is to say so.
+    Flip(Applied),
+    /// The base is to be made durable, and the plan is to go.
+    Settle,
+}
+
+/// A publish under way.
+pub(super) struct Unfinished {
+    pub sealed: Sealed,
+    /// What main showed.
+    pub view: View,
+    /// Blobs that are files of the base now.
+    pub linked: Vec<u64>,
+    pub stage: Stage,
+}
+
+impl Workspace {
+    /// Carries a plan out and flips main's state, which stays locked.
+    pub(super) fn carry_out(
+        &self,
+        publish: &mut Unfinished,
+        main: &mut State,
+    ) -> Result<(), BranchError> {
+        if let Stage::Steps = publish.stage {
+            let applied = self.base.apply(&publish.sealed, |_| ())?;
+            publish.stage = Stage::Flip(applied);
+        }
+        if let Stage::Flip(applied) = &publish.stage {
+            // Reads follow the base at once, whether or not the journal has room for the record.
+            flip(main, applied.version);
+            self.log_applied(&publish.sealed, applied)?;
+            self.drop_published(main, &publish.view, &publish.linked);
+            publish.stage = Stage::Settle;
+        }
+        Ok(())
+    }
+
+    /// Says whether main takes changes after [`Workspace::carry_out`]; with main's state locked.
+    pub(super) fn freeze(&self, publish: &Unfinished, failed: bool) {
+        let begun = !matches!(publish.stage, Stage::Steps) || self.base.is_half_done();
+        self.frozen.store(failed && begun, Ordering::Release);
+    }
+
+    /// Keeps a publish that failed, or gives it up where it has changed nothing.
+    pub(super) fn set_aside(&self, publish: Unfinished, error: BranchError) -> BranchError {
+        if matches!(publish.stage, Stage::Steps) && !self.base.is_half_done() {
+            if let Err(error) = self.cancel(&publish.sealed) {
+                log::warn!("a plan that changed nothing stays: {error}");
+            }
+            return error;
+        }
+        log::error!("a publish stopped part of the way and will be tried again: {error}");
+        *self.unfinished.lock() = Some(publish);
+        error
+    }
+
+    /// Gives a plan up of which nothing was done.
+    pub(super) fn cancel(&self, sealed: &Sealed) -> Result<(), BranchError> {
+        let plan = sealed.plan.id;
+        let logged = self.log(&Record::PublishCancel { plan });
+        self.base.discard(plan)?;
+        logged
+    }
+
+    /// Finishes the publish that was set aside, if there is one. With the publish lock held.
+    pub(super) fn go_on(&self) -> Result<(), BranchError> {
+        let Some(mut publish) = self.unfinished.lock().take() else {
+            return Ok(());
+        };
+        let carried = {
+            let main = self.main();
+            let _running = self.begin();
+            let mut state = main.state.write();
+            let carried = self.carry_out(&mut publish, &mut state);
+            self.freeze(&publish, carried.is_err());
+            carried
+        };
+        match carried.and_then(|()| self.settle(&publish.sealed)) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.set_aside(publish, error)),
+        }
+    }
+
+    /// Tries again to finish a publish that failed part of the way.
+    pub fn retry_publish(&self) -> Result<(), BranchError> {
+        if self.unfinished.lock().is_none() {
+            return Ok(());
+        }
+        let _publishing = self.publishing.lock();
+        self.go_on()
+    }
+
+    /// Refuses a change of main while a publish is half done.
+    pub(super) fn check_frozen(&self, branch: BranchId) -> Result<(), BranchError> {
+        match branch == BranchId::MAIN && self.frozen.load(Ordering::Acquire) {
+            true => Err(BranchError::HalfPublished),
+            false => Ok(()),
+        }
+    }
+}

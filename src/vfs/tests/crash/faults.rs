@@ -1,0 +1,98 @@
+//! Every call that changes the disk fails once: with an error, or because the disk is full.
+//!
+//! Whatever fails is answered with an error; everything can still be read; what was acknowledged is
+//! there after a kill, and what was durable after a power cut; and where the store was not
+//! poisoned, a publish that failed is finished by the next one.
+//!
+//! `SIM_SECONDS` sweeps worlds of fresh seeds for that long.
+
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::random::Random;
+use super::scan::{Scan, as_base, base_difference, read_base};
+use super::tape::{Fault, Loss};
+use super::world::{Nature, World};
+use super::{check, tell};
+use crate::tree::{FileId, NodeId};
+
+/// Runs the world of a seed with a fault. The number of calls that failed.
+fn run(seed: u64, fault: Fault) -> Result<usize, String> {
+    let mut random = Random::new(seed);
+    let mut world = World::new(Nature::new(&mut random));
+    for _ in 0..4 {
+        world.step(&mut random)?;
+    }
+    world.faulty = true;
+    world.tape.fail(Some(fault));
+    let steps = (0..12).try_for_each(|_| world.step(&mut random));
+    let failed = world.tape.failed();
+    world.tape.fail(None);
+    let at = world.tape.len();
+    steps
+        .and_then(|()| publish_again(&mut world))
+        .and_then(|()| world.check_cut(at, Loss::Kill, &mut random, true))
+        .and_then(|()| world.check_cut(at, Loss::Some, &mut random, false))
+        .map_err(|text| tell(&world, 0, &text))?;
+    Ok(failed)
+}
+
+/// The disk is well again: what main has goes into the base.
+fn publish_again(world: &mut World) -> Result<(), String> {
+    if world.vfs().workspace().store.poisoned().is_some() {
+        return Ok(());
+    }
+    let root = NodeId::new(0, FileId::ROOT);
+    let before = Scan::of(world.vfs())?;
+    let done = world.command(root, b"publish");
+    done.map_err(|errno| format!("cannot be published afterwards: {errno:?}"))?;
+    world.look("publish again")?;
+    let after = world.moments.last().expect("it was just seen").clone();
+    check::shown(&before, &[after.clone()])?;
+    match base_difference(&read_base(&world.base()), &as_base(&after.scan)) {
+        None => Ok(()),
+        Some(text) => Err(format!(
+            "published afterwards, the base is not main: {text}"
+        )),
+    }
+}
+
+/// Fails every `stride`-th call of a world, by turns with each error. The number of runs.
+fn sweep(seed: u64, stride: usize) -> usize {
+    let mut runs = 0;
+    for errno in [Errno::IO, Errno::NOSPC] {
+        for lasting in [false, true] {
+            let mut after = seed as usize % stride;
+            loop {
+                let fault = Fault {
+                    after,
+                    errno,
+                    lasting,
+                };
+                match run(seed, fault) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(text) => panic!("seed {seed}, {fault:?}\n{text}"),
+                }
+                after += stride;
+                runs += 1;
+            }
+        }
+    }
+    runs
+}
+
+#[test]
+fn a_call_that_fails_loses_nothing() {
+    let start = Instant::now();
+    let seconds = super::super::number("SIM_SECONDS", 0);
+    let mut runs = sweep(1, 23) + sweep(5, 29);
+    let fresh = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let mut seed = fresh.expect("it is after 1970").as_micros() as u64;
+    while start.elapsed() < Duration::from_secs(seconds) {
+        runs += sweep(seed, 5);
+        seed += 1;
+    }
+    println!("{runs} faults injected, nothing lost");
+}
