@@ -229,6 +229,16 @@ impl World {
         Ok(())
     }
 
+    /// One operation on a file of main, and a look at what it did.
+    pub fn change_main(&mut self, random: &mut Random) -> Result<(), String> {
+        let root = NodeId::new(0, FileId::ROOT);
+        let (what, result) = self.file_operation(root, random);
+        for node in std::mem::take(&mut self.held) {
+            self.vfs().forget(node, 1);
+        }
+        self.look(&format!("{what}: {result:?}"))
+    }
+
     /// The nodes of the roots of live branches, main first.
     fn roots(&self) -> Vec<NodeId> {
         let branches = self.vfs().workspace().branches();
