@@ -220,11 +220,13 @@ impl Events {
         }
     }
 
-    /// Forgets what the trials of the older half have printed; and, where that is not enough, the
-    /// events of that half.
+    /// Forgets what the oldest trials have printed, until half of what may be held is left; and,
+    /// where that is not enough, the older half of the events.
     fn drop_outputs(&mut self) {
-        let half = self.list.len() / 2;
-        for event in &mut self.list[..half] {
+        for event in &mut self.list {
+            if self.trial_bytes <= MOST_TRIAL_BYTES / 2 {
+                return;
+            }
             let What::Trial(json) = &mut event.what else {
                 continue;
             };
@@ -233,14 +235,13 @@ impl Events {
                     (result.stdout, result.stderr) = Default::default();
                 }
                 trial.paths.clear();
-                *json = trial.to_json().into();
+                let bare = trial.to_json();
+                self.trial_bytes -= json.len().saturating_sub(bare.len());
+                *json = bare.into();
             }
         }
+        self.list.drain(..self.list.len() / 2);
         self.count_bytes();
-        if self.trial_bytes > MOST_TRIAL_BYTES / 4 * 3 {
-            self.list.drain(..half);
-            self.count_bytes();
-        }
     }
 
     fn count_bytes(&mut self) {
