@@ -202,7 +202,7 @@ pub fn same(left: &Snapshot, right: &Snapshot, what: &str) -> Result<(), String>
 
 /// Times before this one were set by `utimensat`, and must be exactly the same.
 const CHOSEN_BEFORE: i128 = 1_500_000_000 * 1_000_000_000;
-/// How far apart two times must be to tell an order: one clock of the kernel ticks every 4 to 10 ms.
+/// How far apart two times must be to tell an order: a clock of the kernel ticks every 4 to 10 ms.
 const SLACK: i128 = 20_000_000;
 
 /// What is older on the left must not be younger on the right.
