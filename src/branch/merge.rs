@@ -7,7 +7,7 @@
 //! other side changed something is a conflict too.
 //!
 //! The parent may lie on a newer version of the base than the branch (main, after a publish). Then
-//! what refers to base paths is carried over to where those objects are now.
+//! what refers to base paths is carried over to where those objects are now: see `carry`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,10 +15,8 @@ use std::sync::Arc;
 use super::diff::is_whole_origin;
 use super::resolve::{join, origin_of, split};
 use super::{BranchError, State, Workspace, unchanged};
-use crate::base::Found;
 use crate::tree::{
-    Change, Content, Dentry, DentryKey, Extent, FileId, Inode, Kind, Name, Origin, Source, Time,
-    View, Xattrs,
+    Change, Dentry, DentryKey, FileId, Inode, Kind, Name, Origin, Time, View, Xattrs,
 };
 
 /// The outcome of comparing a branch with its parent.
@@ -103,17 +101,6 @@ impl Workspace {
 }
 
 impl Merging<'_> {
-    /// Where the base object that was at `path` for the child is for the parent.
-    pub(super) fn carried(&self, path: &[u8]) -> Result<Option<Vec<u8>>, BranchError> {
-        if self.child.base_version == self.parent.base_version {
-            return Ok(Some(path.to_vec()));
-        }
-        Ok(self
-            .workspace
-            .base
-            .current_path(self.child.base_version, path)?)
-    }
-
     pub(super) fn conflict_at_file(
         &mut self,
         file: FileId,
@@ -254,122 +241,6 @@ impl Merging<'_> {
             || now.attr.mode != then.attr.mode
             || (now.attr.uid, now.attr.gid) != (then.attr.uid, then.attr.gid)
             || !matches!(now.xattrs, Xattrs::OfOrigin))
-    }
-
-    /// The base's file of this id where the child knows a path of it.
-    pub(super) fn published(
-        &self,
-        file: FileId,
-        inode: &Inode,
-    ) -> Result<Option<Found>, BranchError> {
-        let Some(path) = self.workspace.path_of_file(self.fork, file)? else {
-            return Ok(None);
-        };
-        let found = self.workspace.below(self.parent, &path)?;
-        Ok(found.filter(|found| found.fid == file && found.attr.kind == inode.attr.kind))
-    }
-
-    /// The object that a publish since the fork has made of a file.
-    fn published_origin(
-        &self,
-        file: FileId,
-        inode: &Inode,
-    ) -> Result<Option<Arc<Origin>>, BranchError> {
-        if self.fork.inode(file).is_none() {
-            return Ok(None);
-        }
-        let Some(path) = self.workspace.path_of_file(self.fork, file)? else {
-            return Ok(None);
-        };
-        Ok(self
-            .published(file, inode)?
-            .map(|found| Arc::new(origin_at(path, &found))))
-    }
-
-    /// The inode as it goes into the parent: with its origin and base extents where they are now.
-    fn carry(&self, file: FileId, inode: &Arc<Inode>) -> Result<Arc<Inode>, BranchError> {
-        if self.child.base_version == self.parent.base_version {
-            return Ok(inode.clone());
-        }
-        let mut carried = (**inode).clone();
-        if let Some(origin) = &inode.origin {
-            carried.origin = self.carry_origin(origin)?;
-        }
-        if carried.origin.is_none() {
-            carried.origin = self.published_origin(file, inode)?;
-        }
-        if let (Xattrs::OfOrigin, Some(origin)) = (&inode.xattrs, &inode.origin) {
-            carried.xattrs = self.xattrs_then(origin)?;
-        }
-        if let Content::File(extents) = &inode.content {
-            let mut failed = None;
-            let moved = extents.map_sources(&mut |extent| match self.carry_source(extent) {
-                Ok(source) => Some(source),
-                Err(error) => {
-                    failed = Some(error);
-                    None
-                }
-            });
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            carried.content = Content::File(moved);
-        }
-        Ok(Arc::new(carried))
-    }
-
-    fn carry_origin(&self, origin: &Arc<Origin>) -> Result<Option<Arc<Origin>>, BranchError> {
-        let Some(path) = self.carried(&origin.path)? else {
-            return Ok(None);
-        };
-        let Some(found) = self.workspace.below(self.parent, &path)? else {
-            return Ok(None);
-        };
-        Ok(Some(Arc::new(origin_at(path, &found))))
-    }
-
-    /// The extended attributes that an object of the base had for the branch.
-    fn xattrs_then(&self, origin: &Origin) -> Result<Xattrs, BranchError> {
-        let (base, version) = (&self.workspace.base, self.child.base_version);
-        let mut own = std::collections::BTreeMap::new();
-        for name in base.list_xattrs(version, &origin.path)? {
-            if let Some(value) = base.get_xattr(version, &origin.path, &name)? {
-                own.insert(name.into(), value.into());
-            }
-        }
-        Ok(Xattrs::Own(Arc::new(own)))
-    }
-
-    fn carry_source(&self, extent: &Extent) -> Result<Source, BranchError> {
-        let Source::Base { origin, at } = &extent.source else {
-            return Ok(extent.source.clone());
-        };
-        if let Some(origin) = self.carry_origin(origin)? {
-            return Ok(Source::Base { origin, at: *at });
-        }
-        // The file that it shares with was replaced since; only its old version has these bytes.
-        let file = self
-            .workspace
-            .base
-            .open_file(self.child.base_version, &origin.path)?;
-        let id = self.workspace.store.blob_new();
-        let mut buffer = vec![0; 1 << 20];
-        let mut done = 0;
-        while done < extent.len {
-            let want = buffer.len().min((extent.len - done) as usize);
-            let got = crate::base::read_at(&file, at + done, &mut buffer[..want], &origin.path)?;
-            if got == 0 {
-                break;
-            }
-            self.workspace
-                .store
-                .blob_write(id, extent.off + done, &buffer[..got])?;
-            done += got as u64;
-        }
-        Ok(Source::Blob {
-            id: id.0,
-            at: extent.off,
-        })
     }
 
     fn dir(
@@ -521,18 +392,6 @@ impl Merging<'_> {
         Ok(())
     }
 
-    /// The base path, for the parent, of a directory that the fork had only in its view.
-    fn published_dir(&self, dir: FileId) -> Result<Option<Vec<u8>>, BranchError> {
-        if self.child.base_version == self.parent.base_version || self.fork.inode(dir).is_none() {
-            return Ok(None);
-        }
-        let Some(path) = self.workspace.path_of_file(self.fork, dir)? else {
-            return Ok(None);
-        };
-        let found = self.workspace.below(self.parent, &path)?;
-        Ok(found.filter(|found| found.fid == dir).map(|_| path))
-    }
-
     /// Whether the parent still has the directory.
     fn dir_alive(
         &self,
@@ -579,15 +438,6 @@ fn merged_time(before: Time, child: Time, parent: Time) -> Time {
         (true, _) => parent,
         (false, true) => child,
         (false, false) => child.max(parent),
-    }
-}
-
-fn origin_at(path: Vec<u8>, found: &Found) -> Origin {
-    Origin {
-        path: path.into(),
-        ino: found.ident.ino,
-        btime: found.ident.btime,
-        stamp: found.stamp.0,
     }
 }
 

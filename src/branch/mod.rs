@@ -12,6 +12,7 @@
 //! `family` (for operations on more than one branch), then states from the root down, then the
 //! history, then the store.
 
+mod carry;
 mod checkpoint;
 mod clock;
 mod commit;
