@@ -46,7 +46,7 @@ impl Look {
     }
 }
 
-/// How long the text of the metrics stays as it is.
+/// How long the text of the metrics stays as it is for whoever goes on reading an open file.
 const METRICS_SETTLED: Duration = Duration::from_millis(100);
 
 /// Whether what the kernel knows of it stays right until it is told otherwise.
@@ -161,10 +161,14 @@ impl Inner {
 
     pub(super) fn reserved_entry(&self, node: NodeId, file: Reserved) -> OpResult<Entry> {
         let node = self.reserved_attr(node, file, Look::Find)?;
-        let entry_ttl = if is_lasting(file) {
-            FOREVER
-        } else {
-            super::SHARED_TTL
+        let entry_ttl = match file {
+            _ if is_lasting(file) => FOREVER,
+            // Every open asks for the name, and gets the metrics as they are then.
+            Reserved::Metrics => {
+                *self.metrics_made.lock() = None;
+                Duration::ZERO
+            }
+            _ => super::SHARED_TTL,
         };
         Ok(Entry {
             node,

@@ -122,6 +122,22 @@ fn the_metrics_are_text_that_prometheus_takes_and_cover_the_mount() {
 }
 
 #[test]
+fn the_metrics_are_those_of_now_whenever_they_are_opened() {
+    let ws = Workspace::with_base(|base| base.write("file", b"base"));
+    let reads = || {
+        let metrics = parse(&ws.main().about("metrics"));
+        let samples = &metrics["branchfs_request_seconds_count"];
+        let of_reads = samples
+            .iter()
+            .filter(|(labels, _)| labels.values().any(|op| op == "read"));
+        of_reads.map(|(_, count)| *count).sum::<f64>()
+    };
+    // Reading them is at least one READ.
+    let counts: Vec<f64> = (0..20).map(|_| reads()).collect();
+    assert!(counts.is_sorted_by(|a, b| a < b), "{counts:?}");
+}
+
+#[test]
 fn doctor_looks_at_the_machine_and_at_stores() {
     let ws = Workspace::with_base(|base| base.write("file", b"base"));
     let base = ws.base().to_str().expect("ASCII");

@@ -8,7 +8,7 @@ use crate::{Done, install};
 /// What `cargo xtask differential` takes.
 #[derive(Args)]
 pub struct Arguments {
-    /// For how long seed follows seed (600 without --seed, one run with it)
+    /// For how long seed follows seed (1800 without --seed, one run with it)
     #[arg(long)]
     seconds: Option<u64>,
     /// The first seed; without it, one from the clock
@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> Done {
         "--exact",
         name,
     ]);
-    let usual = if arguments.seed.is_some() { 0 } else { 600 };
+    let usual = if arguments.seed.is_some() { 0 } else { 1800 };
     let seconds = arguments.seconds.unwrap_or(usual);
     test.env("BRANCHFS_DIFFERENTIAL_SECONDS", seconds.to_string());
     if let Some(seed) = arguments.seed {

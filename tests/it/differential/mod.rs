@@ -66,7 +66,7 @@ fn check(make: &Make<'_>, seconds: u64, size: Size) {
 
 #[test]
 fn a_branch_and_a_plain_directory_cannot_be_told_apart() {
-    let seconds = number_from("BRANCHFS_DIFFERENTIAL_SECONDS").unwrap_or(20);
+    let seconds = number_from("BRANCHFS_DIFFERENTIAL_SECONDS").unwrap_or(60);
     let make = |seed| Box::new(Mounted::new(seed, 600)) as Box<dyn Subject>;
     check(
         &make,

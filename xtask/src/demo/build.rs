@@ -11,6 +11,9 @@ use super::transcript::{say, shell};
 use super::{Idea, report};
 use crate::mounted::Mounted;
 
+/// How much of a line is shown.
+const SHOWN_COLUMNS: usize = 100;
+
 /// How long a build that lost may take to notice.
 const END: Duration = Duration::from_secs(30);
 
@@ -115,7 +118,13 @@ impl<'a> Race<'a> {
                 sleep(Duration::from_millis(50));
             }
             let line = attempt.stale_line().unwrap_or_else(|| attempt.last_line());
-            say(&format!("{}: its build ends: {line}", attempt.idea.name));
+            // Cargo quotes a whole command line where a compiler gave no answer.
+            let start: String = line.chars().take(SHOWN_COLUMNS).collect();
+            let more = if start.len() < line.len() { "…" } else { "" };
+            say(&format!(
+                "{}: its build ends: {start}{more}",
+                attempt.idea.name
+            ));
         }
     }
 }
