@@ -218,6 +218,12 @@ impl Overlay {
             .sum()
     }
 
+    /// Number of nodes of a branch, under any incarnation.
+    pub fn node_count(&self, branch: &Branch) -> usize {
+        let mounted = self.by_branch.get(&branch.id);
+        mounted.map_or(0, |mounted| mounted.nodes.lock().len())
+    }
+
     /// The nodes of a branch that the kernel knows under an incarnation.
     pub fn known(&self, branch: &Arc<Branch>, incarnation: u32) -> Vec<NodeId> {
         match self.by_branch.get(&branch.id) {

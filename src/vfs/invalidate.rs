@@ -9,7 +9,6 @@ use super::{Inner, Vfs};
 use crate::branch::DeadTree;
 use crate::ctlfs::Reserved;
 use crate::overlay::Stale;
-use crate::tree::NodeId;
 
 /// With more nodes than this an ended branch is cut off by a new epoch of the kernel's names at
 /// once, and its nodes are invalidated after the answer.
@@ -29,33 +28,31 @@ impl Vfs {
     /// inodes, so that descriptors answer ESTALE and mappings fault.
     pub(super) fn bury(&self, dead: &DeadTree, asked: Asked) {
         let inner = &self.0;
-        // Not its reserved files: the write that asked for this may be in flight on one of them,
-        // and what they cache is looked at anew each time anyway.
-        let nodes = inner.overlay.known(&dead.branch, dead.incarnation);
+        let is_large = inner.overlay.node_count(&dead.branch) > MANY_NODES;
         inner.overlay.detach(&dead.branch, dead.incarnation);
-        if nodes.len() > MANY_NODES && inner.config.cache.new_epoch() {
-            let (vfs, dead) = (self.clone(), dead.clone());
-            let rest = move || vfs.0.bury_nodes(&dead, &nodes, asked);
-            if std::thread::Builder::new()
-                .name("bury".into())
-                .spawn(rest)
-                .is_err()
-            {
-                log::warn!("the kernel keeps pages of an ended branch: no thread to drop them");
-            }
+        if !is_large || !inner.config.cache.new_epoch() {
+            inner.bury_nodes(dead, asked);
             return;
         }
-        inner.bury_nodes(dead, &nodes, asked);
+        let (vfs, dead) = (self.clone(), dead.clone());
+        let rest = std::thread::Builder::new()
+            .name("bury".into())
+            .spawn(move || vfs.0.bury_nodes(&dead, asked));
+        if rest.is_err() {
+            log::warn!("the kernel keeps pages of an ended branch: no thread to drop them");
+        }
     }
 }
 
 impl Inner {
-    fn bury_nodes(&self, dead: &DeadTree, nodes: &[NodeId], asked: Asked) {
+    fn bury_nodes(&self, dead: &DeadTree, asked: Asked) {
         if asked == Asked::ByWrite {
             self.forget_name(dead);
         }
-        for node in nodes {
-            self.config.cache.inval_inode(*node, true);
+        // Not its reserved files: the write that asked for this may be in flight on one of them,
+        // and what they cache is looked at anew each time anyway.
+        for node in self.overlay.known(&dead.branch, dead.incarnation) {
+            self.config.cache.inval_inode(node, true);
         }
     }
 
