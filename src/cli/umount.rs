@@ -32,6 +32,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
+    crate::daemon::cut_abandoned(args.path.as_deref().unwrap_or(Path::new(".")))?;
     let root = match Workspace::find(args.path.as_deref(), session.is_mount) {
         Ok(workspace) => {
             if !args.no_publish

@@ -16,10 +16,11 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, PidfdFlags};
 
+use super::abandoned;
 use super::attach::no_fusermount;
 use super::error::DaemonError;
 use super::holders;
-use super::mountinfo::{Mount, MountTable};
+use super::mountinfo::MountTable;
 
 /// How often, and how long apart, an unmount is tried that is busy with nobody to be seen: a path
 /// lookup in flight holds a mount too, for microseconds.
@@ -92,8 +93,12 @@ pub fn clear_dead_mount(path: &Path) -> Result<bool, DaemonError> {
     let mut cleared = false;
     loop {
         let table = MountTable::read()?;
-        let ours = table.top_at(&path).is_some_and(Mount::is_branchfs);
-        if !ours || !is_dead(&path) {
+        let ours = table.top_at(&path).filter(|mount| mount.is_branchfs());
+        let Some(mount) = ours else {
+            return Ok(cleared);
+        };
+        abandoned::cut(mount);
+        if !is_dead(&path) {
             return Ok(cleared);
         }
         log::warn!(
@@ -150,6 +155,20 @@ pub(super) fn take_down(path: &Path, flags: UnmountFlags) -> Result<(), DaemonEr
 /// kernel's control file system (`/sys/fs/fuse/connections`) is not there or does not let us.
 pub(super) fn abort_connection(device: (u32, u32)) -> bool {
     std::fs::write(format!("/sys/fs/fuse/connections/{}/abort", device.1), "1").is_ok()
+}
+
+/// Cuts off the branchfs mount that `path` lies in, if its daemon was killed and is stuck: what
+/// waits for that mount, or asks it from now on, gets an error instead of waiting for ever.
+pub fn cut_abandoned(path: &Path) -> Result<(), DaemonError> {
+    let path = std::path::absolute(path).map_err(|source| DaemonError::Path {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let table = MountTable::read()?;
+    if let Some(mount) = table.containing(&path).filter(|mount| mount.is_branchfs()) {
+        abandoned::cut(mount);
+    }
+    Ok(())
 }
 
 /// `path` made absolute, without asking what it names (which may be a dead mount).

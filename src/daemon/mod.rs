@@ -9,6 +9,7 @@
 //! | [`attach`] | making the mount, by mount(2) or fusermount3 |
 //! | [`mod@remount`] | other options for a mount that is there |
 //! | [`detach`] | ending it, dead mounts included |
+//! | [`abandoned`] | mounts whose daemon is neither dead nor alive |
 //! | [`ending`] | waiting for a daemon whose mount is gone |
 //! | [`holders`] | who keeps a mount busy |
 //! | [`mountinfo`] | which mounts there are |
@@ -18,6 +19,7 @@
 //! | [`system_log`] | where the log goes |
 //! | [`supervisor`] | telling systemd that the mount answers |
 //! | [`doctor`] | whether this machine can do it |
+//! | [`write_back`] | what shared mappings hold |
 //! | [`site`] | which mount is ours, and ending that one only |
 //!
 //! # Who may use a mount
@@ -31,6 +33,7 @@
 //! For the same reason a root mount is nosuid, nodev or noexec where the file system of its base
 //! is, unless the options say otherwise.
 
+mod abandoned;
 mod attach;
 mod background;
 mod detach;
@@ -50,8 +53,9 @@ mod system_log;
 #[cfg(test)]
 mod tests;
 mod workspace;
+mod write_back;
 
-pub use detach::{ProcessWatch, clear_dead_mount, unmount, unmount_by_force};
+pub use detach::{ProcessWatch, clear_dead_mount, cut_abandoned, unmount, unmount_by_force};
 pub use doctor::{Check, Verdict, examine_machine};
 pub use error::DaemonError;
 pub use holders::Holder;

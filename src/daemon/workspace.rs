@@ -18,10 +18,11 @@ use super::mounted::{Kernel, MountConfig};
 use super::mountinfo::MountTable;
 use super::options::{MountOptions, Policy, Publish};
 use super::serve::{DaemonConfig, serve};
+use super::write_back::WriteBack;
 use crate::branch::{self, Places, PublishMode, Workspace, WorkspaceOptions};
 pub use crate::branch::{Finding, Verified};
 use crate::ctlfs;
-use crate::vfs::{Vfs, VfsConfig};
+use crate::vfs::{CacheWrites, Vfs, VfsConfig};
 
 /// The store's name in a base.
 pub const STORE_NAME: &str = ".branchfs";
@@ -139,7 +140,8 @@ fn build(
     flushed: PathBuf,
 ) -> Result<Arc<Vfs>, BuildError> {
     let exclusive = places.exclusive;
-    let asked = flushed.clone();
+    let cache_writes = Arc::new(CacheWrites::default());
+    let write_back = WriteBack::start(flushed, cache_writes.clone())?;
     let workspace = Arc::new(Workspace::open(places, options)?);
     if workspace.options.publish == PublishMode::Sync
         && let Err(error) = workspace.publish()
@@ -163,27 +165,12 @@ fn build(
             exclusive,
             show_reserved: shown.reserved,
             config,
-            write_back: Box::new(move || write_back(&flushed)),
-            round_trip: Box::new(move || {
-                if let Err(error) = super::detach::ask(&asked) {
-                    log::debug!("the mount does not answer: {error}");
-                }
-            }),
+            write_back: Box::new(move || write_back.run()),
+            cache_writes,
         },
     );
     vfs.start_background()?;
     Ok(Arc::new(vfs))
-}
-
-/// syncfs(2) of the mount: what shared mappings have dirtied comes to us as writes. Since Linux
-/// 6.18 it does not wait for those of a FUSE mount.
-fn write_back(mountpoint: &Path) {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let synced = rustix::fs::openat(CWD, mountpoint, flags, Mode::empty())
-        .and_then(|dir| rustix::fs::syncfs(&dir));
-    if let Err(error) = synced {
-        log::warn!("dirty mappings are not written back: {error}");
-    }
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, DaemonError> {

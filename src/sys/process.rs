@@ -1,10 +1,13 @@
 //! Forking, and letting go of descriptors that a caller left open.
 //!
 //! Both break promises that Rust makes to the rest of a process, so both are for the first moments
-//! of `main`, while one thread runs and nothing of ours is open.
+//! of `main`, while one thread runs and nothing of ours is open. A thread with a table of
+//! descriptors of its own breaks them for that thread alone.
 #![allow(unsafe_code)]
 
 use std::io;
+use std::sync::mpsc;
+use std::thread;
 
 use rustix::process::Pid;
 
@@ -37,9 +40,58 @@ pub fn fork() -> io::Result<Forked> {
 /// mounts for as long as it runs. Call it first thing in `main`: whatever the process has opened
 /// itself by then is closed under its feet.
 pub fn close_inherited_fds() -> io::Result<()> {
-    // SAFETY: by the contract above no descriptor from 3 on belongs to anything in this process.
-    match unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } {
+    close_from_3(0)
+}
+
+/// A thread whose table of descriptors is its own, with nothing but the first three in it.
+///
+/// A thread that waits for ever in the kernel keeps the table it shares, and everything open in it,
+/// beyond the end of its process. This one keeps what `work` opened itself. Any other descriptor,
+/// a log's included, is closed as `work` sees it; what it opens nobody else sees.
+pub fn spawn_with_own_fds(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
+    let (ready, is_ready) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name(name.into()).spawn(move || {
+        let unshared = close_from_3(libc::CLOSE_RANGE_UNSHARE);
+        let failed = unshared.is_err();
+        if ready.send(unshared).is_ok() && !failed {
+            work();
+        }
+    })?;
+    let gone = || io::Error::other("the thread ended at once");
+    is_ready.recv().map_err(|_| gone())??;
+    Ok(thread)
+}
+
+/// close_range(2), which not every libc wraps.
+fn close_from_3(flags: libc::c_uint) -> io::Result<()> {
+    let last = libc::c_uint::MAX;
+    // SAFETY: by the contracts above nothing that uses this table owns a descriptor from 3 on.
+    match unsafe { libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, last, flags) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_thread_with_its_own_descriptors_has_none_of_ours_and_leaves_ours_alone() {
+        let ours = std::fs::File::open("/proc/self/maps").unwrap();
+        let link = format!("/proc/thread-self/fd/{}", ours.as_raw_fd());
+        let seen = link.clone();
+        let (tell, told) = mpsc::channel();
+        let thread = spawn_with_own_fds("alone", move || {
+            tell.send(std::fs::read_link(&seen).is_ok()).unwrap();
+        });
+        thread.unwrap().join().unwrap();
+        assert!(!told.recv().unwrap(), "it has our descriptor");
+        assert!(std::fs::read_link(&link).is_ok(), "ours is closed");
+        assert!(ours.metadata().is_ok());
     }
 }

@@ -202,7 +202,7 @@ impl Vfs {
 
     /// Main's changes go down into the base.
     pub(super) fn publish(&self) -> Done {
-        self.0.write_back();
+        (self.0.config.write_back)();
         let report = self.workspace().publish()?;
         if report.linked > 0 {
             // Until its second name in the store was gone, a published blob had two links.
@@ -220,7 +220,7 @@ impl Vfs {
     fn commit(&self, branch: &Arc<Branch>) -> Done {
         let inner = &self.0;
         let workspace = inner.workspace();
-        inner.write_back();
+        (inner.config.write_back)();
         let parent = workspace.parent_of(branch, "committed")?;
         *inner.settling.entry(parent.id).or_default() += 1;
         let done = workspace.affected(branch).and_then(|affected| {
@@ -271,7 +271,7 @@ impl Vfs {
     }
 
     fn fork_child(&self, parent: &Arc<Branch>, name: &Name, cred: &Cred) -> Done<Arc<Branch>> {
-        self.0.write_back();
+        (self.0.config.write_back)();
         self.check_owner(parent, cred)?;
         Ok(self.workspace().fork(parent, name, cred.uid, cred.gid)?)
     }

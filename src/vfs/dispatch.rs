@@ -326,10 +326,8 @@ impl Ops for Vfs {
                     .map(|()| data.len() as u32)
             });
         }
-        let [come, done] = &self.0.cache_writes;
-        come.fetch_add(u64::from(from_cache), Ordering::AcqRel);
-        let written = self.0.overlay.write(node, offset, data, kill_priv);
-        done.fetch_add(u64::from(from_cache), Ordering::AcqRel);
+        let write = || self.0.overlay.write(node, offset, data, kill_priv);
+        let written = self.0.config.cache_writes.count(from_cache, write);
         Ok(Outcome::Now(self.explained(node, written)?))
     }
 

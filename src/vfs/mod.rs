@@ -27,6 +27,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -52,10 +53,37 @@ pub struct VfsConfig {
     pub show_reserved: bool,
     /// The lines of `@self/config`.
     pub config: String,
-    /// Writes back what shared mappings have made dirty in the kernel's cache of this mount.
+    /// Has the kernel write what shared mappings of this mount hold; returns once it has come.
     pub write_back: Box<dyn Fn() + Send + Sync>,
-    /// Asks the mount for something that the kernel has to ask us for.
-    pub round_trip: Box<dyn Fn() + Send + Sync>,
+    /// What counts the writes that come of it.
+    pub cache_writes: Arc<CacheWrites>,
+}
+
+/// Writes out of the kernel's page cache: those that have come, and those that are done.
+#[derive(Debug, Default)]
+pub struct CacheWrites {
+    come: AtomicU64,
+    done: AtomicU64,
+}
+
+impl CacheWrites {
+    /// Runs a write, counted if it is one `from_cache`.
+    fn count<T>(&self, from_cache: bool, write: impl FnOnce() -> T) -> T {
+        self.come.fetch_add(u64::from(from_cache), Ordering::AcqRel);
+        let written = write();
+        self.done.fetch_add(u64::from(from_cache), Ordering::AcqRel);
+        written
+    }
+
+    /// How many have come.
+    pub fn come(&self) -> u64 {
+        self.come.load(Ordering::Acquire)
+    }
+
+    /// How many of them are done.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Acquire)
+    }
 }
 
 /// The filesystem.
@@ -78,8 +106,6 @@ pub(crate) struct Inner {
     background: Mutex<Option<Background>>,
     /// Whether a change was refused for want of space since the background work last looked.
     starved: std::sync::atomic::AtomicBool,
-    /// Writes from the kernel's cache that have come, and that are done.
-    cache_writes: [std::sync::atomic::AtomicU64; 2],
 }
 
 /// How long a base that others can change is believed.
@@ -98,7 +124,6 @@ impl Vfs {
             ended: Default::default(),
             background: Mutex::default(),
             starved: Default::default(),
-            cache_writes: Default::default(),
         }))
     }
 
@@ -114,27 +139,7 @@ impl Vfs {
     }
 }
 
-/// How often a write-back looks whether more has come.
-const WRITE_BACK_LOOKS: usize = 100;
-
 impl Inner {
-    /// Waits until what shared mappings held when it was called has been written.
-    ///
-    /// The kernel starts those writes and does not wait for them, but it sends requests in order:
-    /// once a later request has come, the writes before it have come too.
-    fn write_back(&self) {
-        use std::sync::atomic::Ordering::Acquire;
-        let [come, done] = &self.cache_writes;
-        (self.config.write_back)();
-        for _ in 0..WRITE_BACK_LOOKS {
-            let before = come.load(Acquire);
-            (self.config.round_trip)();
-            if come.load(Acquire) == before && done.load(Acquire) >= before {
-                return;
-            }
-        }
-    }
-
     fn workspace(&self) -> &Arc<Workspace> {
         &self.overlay.workspace
     }

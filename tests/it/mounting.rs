@@ -3,8 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
 
-use crate::harness::process::{Python, finish, limited, run, sh};
+use crate::harness::process::{Held, Python, finish, limited, run, sh};
 use crate::harness::{Tree, Workspace, mounts, requirements, run_dir};
 
 fn small_base(base: &Tree) {
@@ -188,6 +191,129 @@ fn a_dead_mount_left_by_a_killed_daemon_is_replaced() {
         }
         ws.main().child("b").check("file", b"kept");
     }
+}
+
+/// A thread that a kill finds waiting for the mount would keep `/dev/fuse` open for ever.
+#[test]
+fn the_thread_that_waits_for_the_mount_itself_has_no_descriptor_of_it() {
+    let ws = Workspace::with_base(small_base);
+    ws.fork("b");
+    let tasks = format!(
+        "/proc/{}/task",
+        ws.lock_holder().expect("a pid in the lock")
+    );
+    let open_in = |name: &str| {
+        let task = fs::read_dir(&tasks).unwrap().flatten().find(|task| {
+            let comm = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            comm.trim_end() == name
+        });
+        let fds = task.unwrap_or_else(|| panic!("no thread {name}")).path();
+        let fds = fs::read_dir(fds.join("fd")).unwrap().flatten();
+        fds.map(|fd| fs::read_link(fd.path()).unwrap_or_default())
+            .collect::<Vec<_>>()
+    };
+    let device = Path::new("/dev/fuse").to_owned();
+    assert!(
+        open_in("background").contains(&device),
+        "the others serve it"
+    );
+    let alone = open_in("write-back");
+    assert!(!alone.contains(&device), "{alone:?}");
+}
+
+/// Killed while it waits for its own mount, a daemon must not keep the mount's connection open.
+#[test]
+fn a_daemon_that_is_killed_in_the_middle_of_forks_leaves_a_dead_mount_and_no_stuck_one() {
+    let ws = Workspace::with_base(small_base);
+    for round in 0..8 {
+        let (mountpoint, started) = (ws.mountpoint(), Barrier::new(5));
+        thread::scope(|scope| {
+            for worker in 0..4 {
+                let started = &started;
+                scope.spawn(move || {
+                    started.wait();
+                    let fork = |n: &u32| {
+                        let name = format!("@branches/r{round}-{worker}-{n}");
+                        fs::create_dir(mountpoint.join(name)).is_ok()
+                    };
+                    (0..).take_while(fork).count()
+                });
+            }
+            started.wait();
+            thread::sleep(Duration::from_millis(20 + 7 * round));
+            ws.kill();
+        });
+        ws.mount();
+    }
+    ws.main().check("file", b"base");
+}
+
+/// A process that serves a mount at its first argument, asks it for its root in one thread and
+/// reads that request in another, to leave it without an answer.
+const WAITS_FOR_ITSELF: &str = r#"
+import ctypes, struct, threading
+where = sys.argv[1]
+device = os.open('/dev/fuse', os.O_RDWR)
+data = f'fd={device},rootmode=40000,user_id=0,group_id=0'.encode()
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.mount(b'half-dead', where.encode(), b'fuse.branchfs', 6, data):
+    raise OSError(ctypes.get_errno(), 'mount')
+asker = threading.Thread(target=lambda: os.stat(where), daemon=True)
+while True:
+    request = os.read(device, 1 << 20)
+    operation, unique = struct.unpack_from('<IQ', request, 4)
+    if operation != 26:
+        break
+    init = struct.pack('<IIIIHHIIHH8I', 7, 31, 0, 0, 0, 0, 4096, 1, 0, 0, *[0] * 8)
+    os.write(device, struct.pack('<IiQ', 16 + len(init), 0, unique) + init)
+    asker.start()
+say('stuck')
+wait()
+"#;
+
+struct CutOff<'a>(&'a Path);
+
+impl Drop for CutOff<'_> {
+    fn drop(&mut self) {
+        let mut command = limited("umount");
+        command.args(["-f", "-l"]).arg(self.0);
+        // It fails where nothing is mounted, which is what the tests see to.
+        let _ = command.output();
+    }
+}
+
+/// Leaves a mount at `mountpoint` whose daemon was killed and is stuck half dead.
+fn half_dead(mountpoint: &Path) -> (Python, CutOff<'_>) {
+    let mut daemon = Python::start(WAITS_FOR_ITSELF, &[mountpoint]);
+    let cut = CutOff(mountpoint);
+    assert_eq!(daemon.hear(), "stuck");
+    let held = Held::open(daemon.pid() as i32).expect("it runs");
+    held.kill();
+    assert!(!held.ended_within(1), "the process could end");
+    (daemon, cut)
+}
+
+#[test]
+fn a_mount_whose_killed_daemon_is_stuck_is_replaced() {
+    let ws = Workspace::build().base(small_base).unmounted();
+    let (daemon, _cut) = half_dead(ws.mountpoint());
+    ws.mount();
+    assert_eq!(mounts::count_at(ws.mountpoint()), 1);
+    ws.main().check("file", b"base");
+    assert_eq!(daemon.end(), -9);
+    ws.unmount();
+}
+
+#[test]
+fn a_mount_whose_killed_daemon_is_stuck_is_unmounted_while_others_go_on() {
+    let living = Workspace::with_base(small_base);
+    let ws = Workspace::build().base(small_base).unmounted();
+    let (daemon, _cut) = half_dead(ws.mountpoint());
+    ws.branchfs(&["umount", text(ws.mountpoint())]).ok();
+    assert!(mounts::at(ws.mountpoint()).is_none());
+    assert_eq!(daemon.end(), -9);
+    living.fork("b").check("file", b"base");
+    living.unmount();
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl World {
             show_reserved: false,
             config: String::new(),
             write_back: Box::new(|| ()),
-            round_trip: Box::new(|| ()),
+            cache_writes: Arc::default(),
         };
         self.vfs = Some(Vfs::new(Arc::new(workspace), config));
     }

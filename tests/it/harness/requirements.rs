@@ -1,5 +1,7 @@
 //! What a machine must have for these tests. A missing piece fails a test and says what to install.
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -38,6 +40,14 @@ fn find_missing() -> Vec<String> {
     if !Path::new("/dev/fuse").exists() {
         missing
             .push("there is no /dev/fuse: `modprobe fuse`, or start the container with it".into());
+    }
+    let device = Path::new("/dev/fuse");
+    if is_root() && device.metadata().is_ok_and(|it| it.mode() & 0o666 != 0o666) {
+        // As every distribution has it; without it nobody but root mounts anything.
+        let opened = fs::set_permissions(device, PermissionsExt::from_mode(0o666));
+        if let Err(error) = opened {
+            missing.push(format!("/dev/fuse is root's alone and stays so: {error}"));
+        }
     }
     for (program, package) in PROGRAMS.lines().filter_map(|line| line.split_once(' ')) {
         if !has(program) {

@@ -111,7 +111,7 @@ pub fn open(base: &Path, nature: &Nature, boot: u8, disk: Disk) -> Result<Vfs, S
         show_reserved: false,
         config: String::new(),
         write_back: Box::new(|| ()),
-        round_trip: Box::new(|| ()),
+        cache_writes: Arc::default(),
     };
     Ok(Vfs::new(Arc::new(workspace), config))
 }

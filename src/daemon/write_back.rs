@@ -1,0 +1,115 @@
+//! Having the kernel write what shared mappings of our own mount hold.
+//!
+//! syncfs(2) starts those writes; since Linux 6.18 it does not wait for those of a FUSE mount. They
+//! have come once the mount has no request but that of the caller, or once it has answered a later
+//! one: the kernel sends requests in order.
+//!
+//! **Invariant**: whatever waits for our own mount does so in one thread with descriptors of its
+//! own. Were it to share those of the process, a SIGKILL that finds it waiting would leave
+//! `/dev/fuse` open for ever: the kernel would take the mount for a living one, and all who use it
+//! would wait for it.
+//!
+//! The thread serves everybody who waits by one turn, begun after the last of them asked.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+use parking_lot::Mutex;
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::detach::ask;
+use super::mountinfo::MountTable;
+use crate::sys::process;
+use crate::vfs::CacheWrites;
+
+/// How often a turn looks whether more has come.
+const LOOKS: usize = 100;
+
+/// Somebody who waits for a turn.
+type Waiting = mpsc::SyncSender<Result<(), rustix::io::Errno>>;
+
+/// The thread; it ends with this value.
+pub(super) struct WriteBack(Mutex<mpsc::Sender<Waiting>>);
+
+impl WriteBack {
+    /// For the mount at `mountpoint`, whose writes out of the page cache `writes` counts.
+    pub(super) fn start(mountpoint: PathBuf, writes: Arc<CacheWrites>) -> io::Result<WriteBack> {
+        let (sender, waiting) = mpsc::channel::<Waiting>();
+        process::spawn_with_own_fds("write-back", move || {
+            let mut requests = None;
+            while let Ok(first) = waiting.recv() {
+                let all: Vec<Waiting> = std::iter::once(first).chain(waiting.try_iter()).collect();
+                let requests = requests.get_or_insert_with(|| Requests::of(&mountpoint));
+                let done = turn(&mountpoint, all.len(), requests, &writes);
+                for one in all {
+                    // Who does not wait any more does not need it.
+                    let _ = one.send(done);
+                }
+            }
+        })?;
+        Ok(WriteBack(Mutex::new(sender)))
+    }
+
+    /// Returns once what mappings held when it was called has been written. For a thread that
+    /// answers a request.
+    pub(super) fn run(&self) {
+        let (sender, done) = mpsc::sync_channel(1);
+        let asked = self.0.lock().send(sender).is_ok();
+        match done.recv() {
+            Ok(Ok(())) if asked => (),
+            Ok(Err(error)) => log::warn!("mappings may not be written back: {error}"),
+            _ => log::error!("the thread that writes mappings back is gone"),
+        }
+    }
+}
+
+fn turn(
+    mountpoint: &Path,
+    callers: usize,
+    requests: &Requests,
+    writes: &CacheWrites,
+) -> Result<(), rustix::io::Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, mountpoint, flags, Mode::empty()).and_then(rustix::fs::syncfs)?;
+    // Each caller is in the middle of one.
+    if requests.waiting().is_some_and(|waiting| waiting <= callers) {
+        return Ok(());
+    }
+    for _ in 0..LOOKS {
+        let before = writes.come();
+        ask(mountpoint)?;
+        if writes.come() == before && writes.done() >= before {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How many requests the mount has that are not answered: `waiting` in its directory of
+/// `/sys/fs/fuse/connections`, which is not mounted everywhere.
+struct Requests(Option<File>);
+
+impl Requests {
+    fn of(mountpoint: &Path) -> Requests {
+        let table = MountTable::read().ok();
+        let mount = table.as_ref().and_then(|table| table.top_at(mountpoint));
+        let file = mount.and_then(|mount| {
+            let connection = mount.device.1;
+            File::open(format!("/sys/fs/fuse/connections/{connection}/waiting")).ok()
+        });
+        Requests(file)
+    }
+
+    fn waiting(&self) -> Option<usize> {
+        let mut text = [0; 24];
+        let length = self.0.as_ref()?.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(&text[..length])
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    }
+}
