@@ -45,11 +45,6 @@ pub fn apply(old: &Tree, new: &Tree, diff: &[PathChange]) -> Checked {
             moved.push(([to, &path[from.len()..]].concat(), *file, to.len()));
         }
     }
-    let replaced = |path: &[u8]| {
-        diff.iter()
-            .find(|change| change.path == path)
-            .map(|c| &c.kind)
-    };
     let hides = |c: &PathChange, path: &[u8]| {
         c.is_dir && below(path, &c.path) && matches!(c.kind, PathChangeKind::Modified)
             || below(path, &c.path) && matches!(c.kind, PathChangeKind::Type)
@@ -58,7 +53,7 @@ pub fn apply(old: &Tree, new: &Tree, diff: &[PathChange]) -> Checked {
     for (path, file, arrived) in moved {
         // Inside a moved directory, too, another one may have taken a place.
         let hidden = |c: &PathChange| c.path.len() > arrived && hides(c, &path);
-        if replaced(&path) != Some(&PathChangeKind::Deleted) && !diff.iter().any(hidden) {
+        if !diff.iter().any(hidden) {
             shown.insert(path, (file, false));
         }
     }
