@@ -10,7 +10,7 @@
 //! kernel names no process that serves it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use rustix::mount::UnmountFlags;
 
 use super::detach::{abort_connection, ask};
 use super::mountinfo::Mount;
+use super::processes;
 
 /// How long a mount may take to answer while there is a stuck daemon.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -26,8 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Cuts the connection of `mount` if nobody serves it any more. Where no process is stuck, this
 /// asks the mount nothing.
 pub(super) fn cut(mount: &Mount) {
-    let stuck = processes().any(|process| is_stuck(&process));
-    if !stuck || answers(&mount.mountpoint) || processes().any(|process| serves(&process, mount)) {
+    let stuck = processes::all().any(|process| is_stuck(&process));
+    if !stuck
+        || answers(&mount.mountpoint)
+        || processes::all().any(|process| serves(&process, mount))
+    {
         return;
     }
     let place = mount.mountpoint.display();
@@ -48,16 +52,6 @@ fn answers(path: &Path) -> bool {
     let path = path.to_owned();
     thread::spawn(move || tell.send(ask(&path).is_ok()));
     told.recv_timeout(PATIENCE).is_ok()
-}
-
-fn processes() -> impl Iterator<Item = PathBuf> {
-    let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(move |entry| entry.file_name().to_str().is_some_and(is_number))
-        .map(|entry| entry.path())
 }
 
 /// Whether a process has ended but for threads that cannot: see proc_pid_stat(5).

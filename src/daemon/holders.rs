@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 
 use super::mountinfo::{Mount, MountTable};
+use super::processes;
 
 /// Something that keeps a mount busy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,19 +52,15 @@ pub(super) fn of(mount: &Mount, table: &MountTable) -> Vec<Holder> {
             mountpoint: inner.mountpoint.clone(),
         })
         .collect();
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return holders;
-    };
-    for process in processes.flatten() {
-        let Some(pid) = process
+    for process in processes::all() {
+        let pid = process
             .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+            .and_then(|name| name.to_str()?.parse().ok());
+        let Some(pid) = pid else {
             continue;
         };
-        if let Some(how) = held_by(&process.path(), mount) {
-            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+        if let Some(how) = held_by(&process, mount) {
+            let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
             holders.push(Holder::Process {
                 pid,
                 name: name.trim_end().into(),

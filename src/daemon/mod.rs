@@ -19,6 +19,7 @@
 //! | [`system_log`] | where the log goes |
 //! | [`supervisor`] | telling systemd that the mount answers |
 //! | [`doctor`] | whether this machine can do it |
+//! | [`visitor`] | who makes inotify tell of a commit |
 //! | [`write_back`] | what shared mappings hold |
 //! | [`site`] | which mount is ours, and ending that one only |
 //!
@@ -45,6 +46,7 @@ mod mounted;
 mod mountinfo;
 mod option_texts;
 mod options;
+mod processes;
 mod remount;
 mod serve;
 mod site;
@@ -52,6 +54,7 @@ mod supervisor;
 mod system_log;
 #[cfg(test)]
 mod tests;
+mod visitor;
 mod workspace;
 mod write_back;
 

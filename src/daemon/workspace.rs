@@ -18,6 +18,7 @@ use super::mounted::{Kernel, MountConfig};
 use super::mountinfo::MountTable;
 use super::options::{MountOptions, Policy, Publish};
 use super::serve::{DaemonConfig, serve};
+use super::visitor::MountVisitor;
 use super::write_back::WriteBack;
 use crate::branch::{self, Places, PublishMode, Workspace, WorkspaceOptions};
 pub use crate::branch::{Finding, Verified};
@@ -141,6 +142,7 @@ fn build(
 ) -> Result<Arc<Vfs>, BuildError> {
     let exclusive = places.exclusive;
     let cache_writes = Arc::new(CacheWrites::default());
+    let visitor = MountVisitor::start(flushed.clone())?;
     let write_back = WriteBack::start(flushed, cache_writes.clone())?;
     let workspace = Arc::new(Workspace::open(places, options)?);
     if workspace.options.publish == PublishMode::Sync
@@ -167,6 +169,7 @@ fn build(
             config,
             write_back: Box::new(move || write_back.run()),
             cache_writes,
+            visitor: Some(Arc::new(visitor)),
         },
     );
     vfs.start_background()?;

@@ -34,6 +34,14 @@ impl Overlay {
         Ok(Some((node, named.attr)))
     }
 
+    /// The file at `name` in `dir` and its type, for nobody to keep.
+    pub fn peek(&self, dir: NodeId, name: &[u8]) -> FsResult<Option<(NodeId, Kind)>> {
+        let mounted = self.mounted(dir)?;
+        let state = mounted.branch.state.read();
+        let named = self.named(&mounted, &state, dir, name)?;
+        Ok(named.map(|named| (self.node_of(&state, dir, named.file), named.attr.kind)))
+    }
+
     /// The node of a file that lies in `dir`.
     pub(super) fn node_of(&self, state: &State, dir: NodeId, file: FileId) -> NodeId {
         match state.ended {

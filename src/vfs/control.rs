@@ -226,7 +226,10 @@ impl Vfs {
         let done = workspace.affected(branch).and_then(|affected| {
             // From here on nobody caches names of the parent, and what is cached goes before the
             // commit, so the old state is not seen after the new one.
-            inner.drop_stale(&inner.overlay.stale(&affected));
+            let stale = inner.overlay.stale(&affected);
+            inner.drop_stale(&stale);
+            let changes = affected.names.len() + affected.replaced.len();
+            let before = inner.before(branch, &parent, changes);
             if parent.id == BranchId::MAIN {
                 workspace.check_base(branch)?;
             }
@@ -234,14 +237,15 @@ impl Vfs {
             let effects = workspace.commit(branch, &mut |state, changed, next| {
                 inner.overlay.keep_open(state, changed, next);
             })?;
-            Ok((effects, stale))
+            Ok((effects, stale, before))
         });
         if let Some(mut count) = inner.settling.get_mut(&parent.id) {
             *count -= 1;
         }
         inner.settling.remove_if(&parent.id, |_, count| *count == 0);
-        let (effects, stale) = done?;
+        let (effects, stale, before) = done?;
         inner.drop_stale(&stale);
+        self.tell_watchers(before);
         for dead in &effects.dead {
             self.bury(dead, Asked::ByWrite);
         }

@@ -90,7 +90,12 @@ impl Vfs {
 }
 
 impl Ops for Vfs {
-    fn lookup(&self, _: &Cred, parent: NodeId, name: &[u8]) -> OpResult<Lookup> {
+    fn lookup(&self, cred: &Cred, parent: NodeId, name: &[u8]) -> OpResult<Lookup> {
+        if self.0.is_visitor(cred)
+            && let Some(shown) = self.0.shown_to_visitor(parent, name)
+        {
+            return Ok(shown);
+        }
         match place(parent, name) {
             Place::In(dir) => self.0.reserved_lookup(parent, dir, name),
             Place::AtRoot => {
@@ -124,6 +129,9 @@ impl Ops for Vfs {
     }
 
     fn setattr(&self, cred: &Cred, node: NodeId, set: &SetAttr) -> OpResult<NodeAttr> {
+        if self.0.is_visitor(cred) {
+            return self.getattr(cred, node, false);
+        }
         if let Some(file) = Reserved::of(node.file()) {
             // `echo > .ctl` cuts the file to nothing first, and touch(1) sets its times.
             let harmless = set.mode.is_none() && set.uid.is_none() && set.gid.is_none();
@@ -162,6 +170,9 @@ impl Ops for Vfs {
         umask: u32,
         rdev: u32,
     ) -> OpResult<Entry> {
+        if self.0.is_visitor(cred) {
+            return self.visitor_makes(cred, parent, name);
+        }
         match place(parent, name) {
             Place::File => {}
             Place::AtRoot => return Err(Errno(libc::EEXIST)),
@@ -193,6 +204,9 @@ impl Ops for Vfs {
         mode: u32,
         umask: u32,
     ) -> OpResult<Outcome<Entry>> {
+        if self.0.is_visitor(cred) {
+            return self.visitor_makes(cred, parent, name).map(Outcome::Now);
+        }
         match place(parent, name) {
             Place::In(Reserved::Branches) => {
                 let (vfs, cred, name) = (self.clone(), *cred, name.to_vec());
@@ -217,7 +231,10 @@ impl Ops for Vfs {
         }
     }
 
-    fn unlink(&self, _: &Cred, parent: NodeId, name: &[u8]) -> OpResult<()> {
+    fn unlink(&self, cred: &Cred, parent: NodeId, name: &[u8]) -> OpResult<()> {
+        if self.0.is_visitor(cred) {
+            return self.visitor_removes(parent, name);
+        }
         match place(parent, name) {
             Place::File => Ok(self.0.overlay.unlink(parent, name)?),
             _ => Err(REFUSED),
@@ -225,6 +242,9 @@ impl Ops for Vfs {
     }
 
     fn rmdir(&self, cred: &Cred, parent: NodeId, name: &[u8]) -> OpResult<Outcome<()>> {
+        if self.0.is_visitor(cred) {
+            return self.visitor_removes(parent, name).map(Outcome::Now);
+        }
         let (vfs, cred, owned) = (self.clone(), *cred, name.to_vec());
         match place(parent, name) {
             Place::In(Reserved::Branches) if name != Reserved::Trash.name().as_bytes() => {
@@ -237,6 +257,9 @@ impl Ops for Vfs {
     }
 
     fn symlink(&self, cred: &Cred, parent: NodeId, name: &[u8], target: &[u8]) -> OpResult<Entry> {
+        if self.0.is_visitor(cred) {
+            return self.visitor_makes(cred, parent, name);
+        }
         match place(parent, name) {
             Place::File => {}
             Place::AtRoot => return Err(Errno(libc::EEXIST)),

@@ -9,6 +9,7 @@ use super::{Inner, Vfs};
 use crate::branch::DeadTree;
 use crate::ctlfs::Reserved;
 use crate::overlay::Stale;
+use crate::tree::{FileId, NodeId};
 
 /// With more nodes than this an ended branch is cut off by a new epoch of the kernel's names at
 /// once, and its nodes are invalidated after the answer.
@@ -28,6 +29,10 @@ impl Vfs {
     /// inodes, so that descriptors answer ESTALE and mappings fault.
     pub(super) fn bury(&self, dead: &DeadTree, asked: Asked) {
         let inner = &self.0;
+        if asked == Asked::ByWrite {
+            let root = NodeId::new(dead.incarnation, FileId::ROOT);
+            self.tell_of_end(&dead.parent, &dead.name, root);
+        }
         let is_large = inner.overlay.node_count(&dead.branch) > MANY_NODES;
         inner.overlay.detach(&dead.branch, dead.incarnation);
         if !is_large || !inner.config.cache.new_epoch() {

@@ -24,6 +24,7 @@ pub mod ops;
 mod reserved;
 #[cfg(test)]
 mod tests;
+pub mod visitor;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use metrics::Metrics;
 use ops::KernelCache;
 
 use background::Background;
+use visitor::{Pretence, Visitor};
 
 /// How the kernel is told, and what it is told.
 pub struct VfsConfig {
@@ -57,6 +59,8 @@ pub struct VfsConfig {
     pub write_back: Box<dyn Fn() + Send + Sync>,
     /// What counts the writes that come of it.
     pub cache_writes: Arc<CacheWrites>,
+    /// Who makes inotify tell what a commit changed.
+    pub visitor: Option<Arc<dyn Visitor>>,
 }
 
 /// Writes out of the kernel's page cache: those that have come, and those that are done.
@@ -106,6 +110,7 @@ pub(crate) struct Inner {
     background: Mutex<Option<Background>>,
     /// Whether a change was refused for want of space since the background work last looked.
     starved: std::sync::atomic::AtomicBool,
+    pretence: Pretence,
 }
 
 /// How long a base that others can change is believed.
@@ -124,6 +129,7 @@ impl Vfs {
             ended: Default::default(),
             background: Mutex::default(),
             starved: Default::default(),
+            pretence: Pretence::default(),
         }))
     }
 

@@ -31,3 +31,4 @@ mod relative;
 mod semantics;
 mod service;
 mod trial;
+mod watching;

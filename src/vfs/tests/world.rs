@@ -129,6 +129,7 @@ impl World {
             config: String::new(),
             write_back: Box::new(|| ()),
             cache_writes: Arc::default(),
+            visitor: None,
         };
         self.vfs = Some(Vfs::new(Arc::new(workspace), config));
     }

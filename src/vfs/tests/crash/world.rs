@@ -112,6 +112,7 @@ pub fn open(base: &Path, nature: &Nature, boot: u8, disk: Disk) -> Result<Vfs, S
         config: String::new(),
         write_back: Box::new(|| ()),
         cache_writes: Arc::default(),
+        visitor: None,
     };
     Ok(Vfs::new(Arc::new(workspace), config))
 }
