@@ -60,6 +60,7 @@ mod publish_apply;
 mod publish_check;
 mod publish_finish;
 mod publish_identity;
+mod publish_rehearse;
 mod publish_stage;
 mod publish_steps;
 mod purge;

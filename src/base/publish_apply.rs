@@ -22,6 +22,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
 
+use crate::sys::failpoint;
 use crate::tree::Kind;
 
 use super::event::{Event, EventRecord, Loc, OldName, parked};
@@ -294,6 +295,7 @@ impl Base {
                 executor
                     .mark(index + 1)
                     .map_err(|error| (index + 1, error))?;
+                failpoint::reach("publish-stepped");
             }
         }
         match limit > sealed.plan.steps.len() {

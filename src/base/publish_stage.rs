@@ -137,6 +137,14 @@ impl Staging {
         self.id
     }
 
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
     fn at<'a>(&'a self, name: &'a [u8]) -> At<'a> {
         At {
             dir: self.dir.as_fd(),

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use super::commit::PART;
 use super::{BranchError, BranchMeta, Ending, Record, Workspace};
 use crate::store::CheckpointWriter;
+use crate::sys::failpoint;
 use crate::tree::{BranchId, Name, View};
 
 /// Journal bytes after which the background work writes a checkpoint.
@@ -53,6 +54,7 @@ impl Workspace {
             let writer = self.store.begin_checkpoint()?;
             (writer, snapshots, counters, happened.clone())
         };
+        failpoint::reach("checkpoint-begun");
         writer.put(&counters.encode())?;
         for entry in self.base.ids() {
             let mut bytes = Vec::new();
@@ -79,6 +81,7 @@ impl Workspace {
             writer.put(&Record::Event { event }.encode())?;
         }
         write_branches(&mut writer, &snapshots)?;
+        failpoint::reach("checkpoint-written");
         writer.finish()?;
         Ok(())
     }

@@ -14,6 +14,7 @@ use super::table::TrashNumbers;
 use super::{
     Branch, BranchError, BranchMeta, End, PathChange, Policy, Record, State, What, Workspace, clock,
 };
+use crate::sys::failpoint;
 use crate::tree::{BranchId, FileId, Kind, Name, View};
 
 /// Changes in one record of a merge: small enough for any journal segment.
@@ -170,6 +171,7 @@ impl Workspace {
             Ok(effects) => {
                 self.note_commit(branch, names, effects);
                 self.barrier()?;
+                failpoint::reach("commit-durable");
             }
             Err(BranchError::Conflict { paths, .. } | BranchError::BaseChanged { paths }) => {
                 self.happened(
@@ -248,6 +250,7 @@ impl Workspace {
                 changes: changes.to_vec(),
             })?;
         }
+        failpoint::reach("commit-decided");
         self.log(&Record::Commit {
             branch: branch.id,
             merged,
@@ -255,6 +258,7 @@ impl Workspace {
             trash_incarnations: trash_incarnations.clone(),
             time,
         })?;
+        failpoint::reach("commit-recorded");
         let changed = changed(&parent, &state.fork_view, &state.view);
         let next = merge.result(&parent_state.view, &state.view);
         orphan(&parent_state, &changed, &next);

@@ -89,10 +89,15 @@ impl Workspace {
         Ok(branch)
     }
 
-    /// Removes a branch in the trash for good, with what is in its own trash.
+    /// Removes a branch in the trash for good, with what is in its own trash. One that is not in
+    /// the trash, or not any more, is left alone.
     pub fn expire(&self, branch: &Arc<Branch>) -> Result<(), BranchError> {
         let _running = self.begin();
         let _family = self.family.lock();
+        // It may have been restored, or removed with its parent, since the caller looked.
+        if branch.state.read().ended.is_none() || self.branch(branch.id).is_none() {
+            return Ok(());
+        }
         let names = self.names_of(branch);
         self.log(&Record::Expire { branch: branch.id })?;
         self.table.expired(branch);

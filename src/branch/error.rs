@@ -143,6 +143,14 @@ pub enum BranchError {
         /// Its number.
         number: u64,
     },
+    /// A journal record says what cannot have happened after those before it.
+    #[error("the journal record at {lsn} does not follow from those before it: {what}")]
+    Misfit {
+        /// Where.
+        lsn: u64,
+        /// What it would have been.
+        what: &'static str,
+    },
     /// From the store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -20,6 +20,8 @@ impl Workspace {
         gid: u32,
     ) -> Result<Arc<Branch>, BranchError> {
         let _running = self.begin();
+        // Whoever ends a branch has given a number to each one below it: none may be added then.
+        let _family = self.family.lock();
         let mut state = parent.state.write();
         if state.ended.is_some() {
             return Err(BranchError::Ended {

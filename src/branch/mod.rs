@@ -12,6 +12,7 @@
 //! `family` (for operations on more than one branch), then states from the root down, then the
 //! history, then the store.
 
+mod admit;
 mod carry;
 mod checkpoint;
 mod clock;
@@ -60,7 +61,7 @@ use table::Table;
 
 use crate::base::Base;
 use crate::store::{BlobId, Dead, SegAddr, Store};
-use crate::tree::{BranchId, Change, Extent, Kind, Source, View};
+use crate::tree::{BranchId, Change, Extent, Source, View};
 
 /// What the user chose for a workspace.
 #[derive(Clone, Debug)]
@@ -334,12 +335,9 @@ fn apply(state: &mut State, change: &Change) -> Vec<Extent> {
     };
     let usage = &mut state.usage;
     match change {
-        Change::Inode { file, inode } => {
+        Change::Inode { inode, .. } => {
             usage.bytes += inode.own_bytes() as i64;
             usage.inodes += i64::from(inode.origin.is_none());
-            debug_assert!(
-                inode.attr.kind != Kind::Dir || *file == inode.parent || inode.parent.0 != 0
-            );
         }
         Change::Write {
             extent: Some(extent),

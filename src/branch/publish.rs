@@ -12,6 +12,7 @@ use super::unfinished::{Stage, Unfinished};
 use super::{BranchError, Record, State, What, Workspace, unchanged};
 use crate::base::{Applied, Sealed};
 use crate::store::{BlobId, Dead};
+use crate::sys::failpoint;
 use crate::tree::{BranchId, Content, Source, View};
 
 /// How often a plan is made while main goes on changing, before main is locked for it.
@@ -133,10 +134,14 @@ impl Workspace {
                     .collect();
                 return Err(BranchError::BaseChanged { paths });
             }
+            self.base.rehearse(&planned.plan, &staging)?;
             staging.sync()?;
+            failpoint::reach("publish-staged");
             let sealed = self.base.seal(planned.plan.clone())?;
+            failpoint::reach("publish-sealed");
             self.log(&Record::PublishIntent { plan: id })?;
             self.barrier()?;
+            failpoint::reach("publish-intended");
             Ok((planned.linked, sealed))
         })();
         if prepared.is_err() {
@@ -174,7 +179,9 @@ impl Workspace {
     /// After the flip is in the journal: durable first, then the plan is done with.
     pub(super) fn settle(&self, sealed: &Sealed) -> Result<(), BranchError> {
         self.barrier()?;
+        failpoint::reach("publish-settled");
         self.base.finish(sealed)?;
+        failpoint::reach("publish-finished");
         self.log(&Record::PublishDone {
             plan: sealed.plan.id,
         })?;

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use super::{BranchError, Workspace};
 use crate::store::{BlobId, Live};
+use crate::sys::failpoint;
 use crate::tree::{Content, Inode, Source, View};
 
 /// What a sweep gave back.
@@ -93,7 +94,9 @@ impl Workspace {
             segments: marked.segments,
             blobs,
         };
+        failpoint::reach("reclaim-marked");
         let swept = self.store.sweep(live, mark)?;
+        failpoint::reach("reclaim-swept");
         self.drop_old_versions()?;
         Ok(Reclaimed {
             bytes: swept.freed_bytes,

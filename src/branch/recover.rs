@@ -70,7 +70,7 @@ impl Replay {
         }
     }
 
-    fn branch(&self, lsn: u64, id: BranchId) -> Result<Arc<Branch>, BranchError> {
+    pub(super) fn branch(&self, lsn: u64, id: BranchId) -> Result<Arc<Branch>, BranchError> {
         let missing = BranchError::Dangling {
             lsn,
             what: "branch",
@@ -95,6 +95,7 @@ impl Replay {
 
     /// Takes in the next record.
     pub fn record(&mut self, lsn: u64, record: Record) -> Result<(), BranchError> {
+        self.admit(lsn, &record)?;
         self.effects.dead.clear();
         match record {
             Record::Set { branch, changes } => {
@@ -217,7 +218,8 @@ impl Replay {
                     view,
                     flipped: false,
                 });
-                self.table.next_plan.fetch_max(plan + 1, Ordering::Relaxed);
+                let next = plan.saturating_add(1);
+                self.table.next_plan.fetch_max(next, Ordering::Relaxed);
             }
             Record::PublishFlip { version, .. } => {
                 let main = self.branch(lsn, BranchId::MAIN)?;

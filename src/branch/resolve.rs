@@ -131,31 +131,51 @@ impl Workspace {
     /// The path in `view` of a file that has an inode in it. Of a file with several names it is the
     /// one that it was last changed by, or any other where that has gone.
     pub fn path_of_file(&self, view: &View, file: FileId) -> Result<Option<Vec<u8>>, BranchError> {
-        if file == FileId::ROOT {
-            return Ok(Some(Vec::new()));
-        }
-        let Some(inode) = view.inode(file) else {
-            return Ok(None);
-        };
-        if inode.is_dir() {
-            return Ok(self
-                .dir_of_inode(view, inode)?
-                .map(|dir| join(&dir, &inode.name)));
-        }
-        match self.path_by_last_name(view, file, inode)? {
-            Some(path) => Ok(Some(path)),
-            None => self.path_by_any_name(view, file, inode),
+        match view.inode(file) {
+            Some(inode) if file != FileId::ROOT && !inode.is_dir() => {
+                match self.path_by_last_name(view, file, inode)? {
+                    Some(path) => Ok(Some(path)),
+                    None => self.path_by_any_name(view, file, inode),
+                }
+            }
+            _ => self.path_up(view, file),
         }
     }
 
-    fn dir_of_inode(&self, view: &View, inode: &Inode) -> Result<Option<Vec<u8>>, BranchError> {
-        if inode.parent == FileId::ROOT || view.inode(inode.parent).is_some() {
-            return self.path_of_file(view, inode.parent);
+    /// The path of a directory that has an inode in `view`, by the names up from it. However deep
+    /// it lies, this takes no more of the stack.
+    fn path_up(&self, view: &View, dir: FileId) -> Result<Option<Vec<u8>>, BranchError> {
+        let mut names = Vec::new();
+        let mut at = dir;
+        let mut path = Vec::new();
+        while at != FileId::ROOT {
+            let Some(inode) = view.inode(at).filter(|inode| inode.is_dir()) else {
+                return Ok(None);
+            };
+            // More names than files: it lies within itself, which only a made up journal says.
+            if names.len() > view.len().1 {
+                return Ok(None);
+            }
+            names.push(inode.name.clone());
+            if inode.parent != FileId::ROOT && view.inode(inode.parent).is_none() {
+                let Some(origin) = &inode.origin else {
+                    return Ok(None);
+                };
+                let Some(below) = self.place_of_base_dir(view, split(&origin.path).0)? else {
+                    return Ok(None);
+                };
+                path = below;
+                break;
+            }
+            at = inode.parent;
         }
-        match &inode.origin {
-            Some(origin) => self.place_of_base_dir(view, split(&origin.path).0),
-            None => Ok(None),
+        for name in names.iter().rev() {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
         }
+        Ok(Some(path))
     }
 
     fn path_by_last_name(
@@ -179,7 +199,7 @@ impl Workspace {
             return Ok(None);
         }
         Ok(self
-            .path_of_file(view, inode.parent)?
+            .path_up(view, inode.parent)?
             .map(|dir| join(&dir, &inode.name)))
     }
 
@@ -216,7 +236,7 @@ impl Workspace {
     ) -> Result<Option<Vec<u8>>, BranchError> {
         for (key, dentry) in view.dentries() {
             if dentry.file.is_some_and(|(named, _)| named == file)
-                && let Some(dir) = self.path_of_file(view, key.dir)?
+                && let Some(dir) = self.path_up(view, key.dir)?
             {
                 return Ok(Some(join(&dir, &key.name)));
             }
@@ -250,7 +270,7 @@ impl Workspace {
         origin: Option<&[u8]>,
     ) -> Result<Option<Vec<u8>>, BranchError> {
         if dir == FileId::ROOT || view.inode(dir).is_some() {
-            return self.path_of_file(view, dir);
+            return self.path_up(view, dir);
         }
         match origin {
             Some(origin) => self.place_of_base_dir(view, origin),

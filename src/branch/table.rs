@@ -81,7 +81,7 @@ impl Table {
         let incarnation = {
             let state = branch.state.read();
             self.next_epoch
-                .fetch_max(state.meta.epoch + 1, Ordering::Relaxed);
+                .fetch_max(state.meta.epoch.saturating_add(1), Ordering::Relaxed);
             match &state.ended {
                 Some(ending) => ending.incarnation,
                 None => state.meta.incarnation,
@@ -99,7 +99,7 @@ impl Table {
         parent.blobs.clear();
         parent.children.insert(meta.name.clone(), meta.id);
         self.next_epoch
-            .fetch_max(parent_epoch + 1, Ordering::Relaxed);
+            .fetch_max(parent_epoch.saturating_add(1), Ordering::Relaxed);
         let child = Arc::new(Branch::new(
             meta,
             parent.view.clone(),

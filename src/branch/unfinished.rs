@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use super::publish::flip;
 use super::{BranchError, Record, State, Workspace};
 use crate::base::{Applied, Sealed};
+use crate::sys::failpoint;
 use crate::tree::{BranchId, View};
 
 /// How far a publish has come.
@@ -45,12 +46,15 @@ impl Workspace {
     ) -> Result<(), BranchError> {
         if let Stage::Steps = publish.stage {
             let applied = self.base.apply(&publish.sealed, |_| ())?;
+            failpoint::reach("publish-applied");
             publish.stage = Stage::Flip(applied);
         }
         if let Stage::Flip(applied) = &publish.stage {
             // Reads follow the base at once, whether or not the journal has room for the record.
             flip(main, applied.version);
+            failpoint::reach("publish-flipped");
             self.log_applied(&publish.sealed, applied)?;
+            failpoint::reach("publish-recorded");
             self.drop_published(main, &publish.view, &publish.linked);
             publish.stage = Stage::Settle;
         }

@@ -13,6 +13,8 @@ use crate::tree::{Kind, View};
 
 /// Above this size a changed file is shown as binary.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
+/// The most that a patch may be about: all of it is in memory, on both sides.
+const MOST_BYTES: u64 = 256 << 20;
 const CONTEXT_LINES: usize = 3;
 /// The bits of git's modes that say file or link.
 const TYPE: u32 = 0o170000;
@@ -24,14 +26,17 @@ struct Side {
     content: Vec<u8>,
 }
 
-/// The patch from `old` to `new`. All that goes comes first, since git apply looks at each path's
+/// The patch from `old` to `new`. Fails with `TooBig` where that is about more than 256 MiB.
+///
+/// All that goes comes first, since git apply looks at each path's
 /// changes in the order of the patch.
 pub fn patch(overlay: &Overlay, old: &View, new: &View) -> FsResult<Vec<u8>> {
     let (mut gone, mut rest) = (Vec::new(), Vec::new());
     let changes = overlay.workspace.diff(old, new)?;
+    let mut left = MOST_BYTES;
     for PatchFile { old: from, new: to } in patch_files(overlay, (old, new), &changes)? {
-        let was = side(overlay, old, from.as_deref())?;
-        let is = side(overlay, new, to.as_deref())?;
+        let was = side(overlay, old, from.as_deref(), &mut left)?;
+        let is = side(overlay, new, to.as_deref(), &mut left)?;
         let Some(any) = from.as_ref().or(to.as_ref()).cloned() else {
             continue;
         };
@@ -57,13 +62,19 @@ fn keeps_type(was: &Side, is: &Side, same_path: bool) -> bool {
     was.mode & TYPE == is.mode & TYPE && (same_path || is.mode & TYPE != LINK)
 }
 
-fn side(overlay: &Overlay, view: &View, path: Option<&[u8]>) -> FsResult<Option<Side>> {
+fn side(
+    overlay: &Overlay,
+    view: &View,
+    path: Option<&[u8]>,
+    left: &mut u64,
+) -> FsResult<Option<Side>> {
     let Some(path) = path else {
         return Ok(None);
     };
-    let Some((attr, content)) = overlay.content_at(view, path)? else {
+    let Some((attr, content)) = overlay.content_at(view, path, *left)? else {
         return Ok(None);
     };
+    *left = left.saturating_sub(content.len() as u64);
     let mode = match attr.kind {
         Kind::File if attr.mode & 0o100 != 0 => 0o100755,
         Kind::File => 0o100644,

@@ -2,7 +2,7 @@
 
 use super::{FsError, FsResult, Overlay, acl, shown_attr};
 use crate::branch::{State, now};
-use crate::tree::{Attr, Inode, Kind, NodeId, Time, Xattrs};
+use crate::tree::{Attr, Inode, Kind, NodeId, Time, Xattrs, is_owner};
 
 /// The attributes to change; `None` leaves one as it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,9 +25,21 @@ pub struct AttrChange {
     pub kill_priv: bool,
 }
 
+impl AttrChange {
+    /// Whether every value is one that a file can have. The kernel sends no others.
+    fn is_sound(&self) -> bool {
+        let owned = [self.uid, self.gid].into_iter().flatten().all(is_owner);
+        let times = [self.atime, self.mtime, self.ctime];
+        owned && times.iter().flatten().all(Time::is_sound)
+    }
+}
+
 impl Overlay {
     /// Changes attributes; returns what they are now.
     pub fn setattr(&self, node: NodeId, change: &AttrChange) -> FsResult<Attr> {
+        if !change.is_sound() {
+            return Err(FsError::Invalid);
+        }
         let _running = self.workspace.begin();
         let mounted = self.mounted(node)?;
         let mut state = mounted.branch.state.write();

@@ -99,7 +99,7 @@ impl Overlay {
         let mut below = base.iter().flat_map(|listing| {
             (listing.after(from)..listing.len()).map(|index| listing.get(index))
         });
-        let mut above = state.view.dentries_of(dir.file(), from + 1);
+        let mut above = state.view.dentries_of(dir.file(), from.saturating_add(1));
         let mut next_below = below.next();
         let mut next_above = above.next();
         let mut batch: Vec<(u64, Vec<u8>, FileId, Kind)> = Vec::new();

@@ -3,7 +3,7 @@
 use super::{File, FsError, FsResult, Mounted, Overlay, shown_attr};
 use crate::base::Found;
 use crate::branch::State;
-use crate::tree::{Attr, DentryRef, FileId, Kind, NodeId};
+use crate::tree::{Attr, DentryRef, FileId, Kind, NodeId, is_file_name};
 
 /// The longest name, in bytes (NAME_MAX).
 pub const MAX_NAME_BYTES: usize = 255;
@@ -23,6 +23,10 @@ impl Overlay {
     pub fn lookup(&self, dir: NodeId, name: &[u8]) -> FsResult<Option<(NodeId, Attr)>> {
         if name.len() > MAX_NAME_BYTES {
             return Err(FsError::NameTooLong);
+        }
+        // A directory must not be known as an entry of itself: the way up from it has an end.
+        if !is_file_name(name) {
+            return Ok(None);
         }
         let mounted = self.mounted(dir)?;
         let state = mounted.branch.state.read();

@@ -9,6 +9,7 @@ use super::{FsError, FsResult, Mounted, Overlay, shown_attr};
 use crate::branch::{State, now};
 use crate::tree::{
     Attr, Change, Content, Dentry, DentryKey, ExtentMap, FileId, Inode, Kind, NodeId, Time, Xattrs,
+    is_file_name, is_owner,
 };
 
 /// The most names a file can have: ext4's limit, so that what a branch holds can be published.
@@ -106,6 +107,9 @@ impl Overlay {
         if name.len() > MAX_NAME_BYTES {
             return Err(FsError::NameTooLong);
         }
+        if !is_file_name(name) {
+            return Err(FsError::Invalid);
+        }
         let key = self.key(dir.file(), name);
         let named = self.named(mounted, state, dir, name)?;
         let hides = match state.view.dentry(key.by_ref()) {
@@ -145,6 +149,9 @@ impl Overlay {
         name: &[u8],
         creation: &Creation<'_>,
     ) -> FsResult<(NodeId, Attr)> {
+        if !is_owner(creation.uid) || !is_owner(creation.gid) {
+            return Err(FsError::Invalid);
+        }
         let _running = self.workspace.begin();
         let mounted = self.mounted(dir)?;
         let mut state = mounted.branch.state.write();

@@ -1,7 +1,7 @@
 //! Reading a view by paths, without nodes: for diffs and patches.
 
 use super::{FsError, FsResult, Overlay, shown_attr};
-use crate::branch::{join, split};
+use crate::branch::join;
 use crate::tree::{Attr, Content, DentryRef, FileId, Kind, View};
 
 /// A file of a view.
@@ -14,18 +14,24 @@ struct Seen {
 
 impl Overlay {
     fn see(&self, view: &View, path: &[u8]) -> FsResult<Option<Seen>> {
-        if path.is_empty() {
-            let base = view.inode(FileId::ROOT).is_none().then(Vec::new);
-            return Ok(Some(Seen {
-                file: FileId::ROOT,
-                kind: Kind::Dir,
-                base,
-            }));
-        }
-        let (dir, name) = split(path);
-        let Some(dir) = self.see(view, dir)? else {
-            return Ok(None);
+        let mut seen = Seen {
+            file: FileId::ROOT,
+            kind: Kind::Dir,
+            base: view.inode(FileId::ROOT).is_none().then(Vec::new),
         };
+        for name in path.split(|&byte| byte == b'/') {
+            if name.is_empty() {
+                continue;
+            }
+            match self.see_in(view, &seen, name)? {
+                Some(next) => seen = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(seen))
+    }
+
+    fn see_in(&self, view: &View, dir: &Seen, name: &[u8]) -> FsResult<Option<Seen>> {
         if dir.kind != Kind::Dir {
             return Ok(None);
         }
@@ -36,7 +42,7 @@ impl Overlay {
                 base: None,
             }));
         }
-        let Some(origin) = self.origin(view, &dir) else {
+        let Some(origin) = self.origin(view, dir) else {
             return Ok(None);
         };
         let path = join(&origin, name);
@@ -60,7 +66,18 @@ impl Overlay {
     }
 
     /// The attributes and the whole content of the file at `path`: bytes, or a link's target.
-    pub fn content_at(&self, view: &View, path: &[u8]) -> FsResult<Option<(Attr, Vec<u8>)>> {
+    ///
+    /// Fails with `TooBig` where a file has more than `most_bytes`: all of it is held in memory.
+    pub fn content_at(
+        &self,
+        view: &View,
+        path: &[u8],
+        most_bytes: u64,
+    ) -> FsResult<Option<(Attr, Vec<u8>)>> {
+        let check = |attr: &Attr| match attr.size > most_bytes {
+            true => Err(FsError::TooBig),
+            false => Ok(()),
+        };
         let Some(seen) = self.see(view, path)? else {
             return Ok(None);
         };
@@ -71,6 +88,7 @@ impl Overlay {
             (_, Some(inode)) => {
                 match &inode.content {
                     Content::File(_) => {
+                        check(&inode.attr)?;
                         self.read_inode(inode, version, 0, u64::MAX, &mut content)?;
                     }
                     Content::Symlink(target) => content.extend_from_slice(target),
@@ -82,6 +100,7 @@ impl Overlay {
                 let found = self.workspace.below(view, path)?.ok_or(FsError::NotFound)?;
                 match found.attr.kind {
                     Kind::File => {
+                        check(&found.attr)?;
                         let origin = self.copied_up(&found, path, seen.file, b"", 0, version)?;
                         self.read_inode(&origin, version, 0, u64::MAX, &mut content)?;
                     }

@@ -269,6 +269,10 @@ impl Source {
             let (expected, found) = (Lsn(self.count + 1), Lsn(number));
             return Err(self.damaged(Damage::Sequence { expected, found }));
         }
+        if self.buffer.len() - self.at < space(len) {
+            // What the frame is padded with is cut off.
+            return Err(self.damaged(Damage::Short));
+        }
         let payload = self.at + HEADER_BYTES..self.at + HEADER_BYTES + len;
         if kind == Kind::Trailer {
             self.check_trailer(payload)?;

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::segments::{self, BLOCK_BYTES};
 use super::{BlobId, Store, StoreError};
+use crate::sys::failpoint;
 
 /// What is in use, as the caller has gathered it.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +57,7 @@ impl Store {
         self.barrier()?;
         let mut swept = Swept::default();
         self.sweep_blobs(live.blobs, mark.blob, &mut swept)?;
+        failpoint::reach("reclaim-blobs");
         self.sweep_segments(
             super::release::join(live.segments),
             mark.address,

@@ -8,6 +8,7 @@ use super::checkpoint::{self, Mark, Sink};
 use super::files::Dir;
 use super::journal::Position;
 use super::{Lsn, Store, StoreError};
+use crate::sys::failpoint;
 
 /// The checkpoints that the store relies on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,12 +122,15 @@ impl CheckpointWriter<'_> {
         // A failure up to the rename concerns the temporary file alone, which is given up.
         sink.finish()?;
         store.barrier()?;
+        failpoint::reach("checkpoint-synced");
         let dir = &store.checkpoints.dir;
         dir.rename(checkpoint::TEMP, &checkpoint::name(self.mark.lsn()))?;
+        failpoint::reach("checkpoint-renamed");
         dir.sync().map_err(|error| store.poison(error))?;
         let needed = store.checkpoints.finished(self.mark);
         store.journal.checkpointed(self.mark_bytes);
         store.checkpoints.prune()?;
+        failpoint::reach("checkpoint-pruned");
         store.journal.remove_below(needed)
     }
 }

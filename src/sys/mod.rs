@@ -8,6 +8,7 @@ pub mod beneath;
 pub mod boot_id;
 pub mod confine;
 pub mod disk;
+pub mod failpoint;
 pub mod heap;
 pub mod inode;
 pub mod limits;

@@ -27,6 +27,9 @@ pub struct Origin {
     pub stamp: u64,
 }
 
+/// The largest offset that a file can have (off_t).
+const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+
 /// Where an extent's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
@@ -74,7 +77,11 @@ impl Source {
 }
 
 /// `len` bytes of a file from offset `off` on.
+///
+/// One that is read from a journal is checked: it ends within what a file, a segment or a blob can
+/// have, and a segment's room holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Extent {
     /// Offset in the file.
     pub off: u64,
@@ -84,6 +91,50 @@ pub struct Extent {
     pub epoch: u64,
     /// Where the bytes are.
     pub source: Source,
+}
+
+/// An [`Extent`] as it is in a journal, not yet checked.
+#[derive(Deserialize)]
+struct Written {
+    off: u64,
+    len: u64,
+    epoch: u64,
+    source: Source,
+}
+
+/// An extent that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("an extent of {len} bytes at {off} cannot be")]
+struct NoExtent {
+    off: u64,
+    len: u64,
+}
+
+impl TryFrom<Written> for Extent {
+    type Error = NoExtent;
+
+    fn try_from(written: Written) -> Result<Extent, NoExtent> {
+        let Written {
+            off,
+            len,
+            epoch,
+            source,
+        } = written;
+        let (at, holds) = match &source {
+            Source::Base { at, .. } | Source::Blob { at, .. } => (*at, true),
+            Source::Segment { at, room } => (*at, u64::from(*room) >= len),
+        };
+        let ends = |at: u64| at.checked_add(len).is_some_and(|end| end <= FILE_BYTES_MAX);
+        match len > 0 && holds && ends(off) && ends(at) {
+            true => Ok(Extent {
+                off,
+                len,
+                epoch,
+                source,
+            }),
+            false => Err(NoExtent { off, len }),
+        }
+    }
 }
 
 impl Extent {
@@ -320,15 +371,18 @@ impl ExtentMap {
 
     /// Lengthens the extent that ends at `off` by `more` bytes, within its segment's room.
     ///
-    /// Panics where no segment extent with that room ends there: the caller has just looked.
+    /// Does nothing where no segment extent with that room ends there, which a journal may claim.
     pub fn lengthen(&mut self, off: u64, more: u64) -> Vec<Extent> {
-        let mut extent = self.ending_at(off).expect("an extent ends here").clone();
-        let cut = self.cut(off, off + more);
-        extent.len += more;
-        match &extent.source {
-            Source::Segment { room, .. } => assert!(u64::from(*room) >= extent.len),
-            other => panic!("only a segment extent has room to grow, not {other:?}"),
+        let Some(mut extent) = self.ending_at(off).cloned() else {
+            return Vec::new();
+        };
+        let len = extent.len.saturating_add(more);
+        let fits = |room| u64::from(room) >= len && off.checked_add(more).is_some();
+        if !matches!(extent.source, Source::Segment { room, .. } if fits(room)) {
+            return Vec::new();
         }
+        let cut = self.cut(off, off + more);
+        extent.len = len;
         self.put(extent);
         cut
     }
@@ -394,9 +448,11 @@ impl Serialize for ExtentMap {
 
 impl<'de> Deserialize<'de> for ExtentMap {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Vec::<Extent>::deserialize(deserializer)?
-            .into_iter()
-            .collect())
+        let extents = Vec::<Extent>::deserialize(deserializer)?;
+        match extents.is_sorted_by(|a, b| a.end() <= b.off) {
+            true => Ok(extents.into_iter().collect()),
+            false => Err(serde::de::Error::custom("extents that overlap")),
+        }
     }
 }
 
@@ -488,5 +544,41 @@ mod tests {
         map.cut(5, 6);
         let tail = map.at(29).unwrap();
         assert_eq!(tail.source, Source::Segment { at: 70, room: 94 });
+    }
+
+    #[test]
+    fn an_extent_that_cannot_be_is_not_read() {
+        let mut bad = vec![
+            blob(u64::MAX - 5, 10, 1),
+            blob(0, 0, 1),
+            blob(0, u64::MAX, 1),
+        ];
+        bad.push(Extent {
+            source: Source::Segment { at: 0, room: 9 },
+            ..blob(0, 10, 1)
+        });
+        for extent in bad {
+            let bytes = postcard::to_stdvec(&extent).unwrap();
+            assert!(
+                postcard::from_bytes::<Extent>(&bytes).is_err(),
+                "{extent:?}"
+            );
+        }
+        let overlapping = vec![blob(0, 10, 1), blob(9, 10, 1)];
+        let bytes = postcard::to_stdvec(&overlapping).unwrap();
+        assert!(postcard::from_bytes::<ExtentMap>(&bytes).is_err());
+        let good = vec![blob(0, 10, 1), blob(10, 10, 2)];
+        let bytes = postcard::to_stdvec(&good).unwrap();
+        let map: ExtentMap = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(map.iter().cloned().collect::<Vec<_>>(), good);
+    }
+
+    #[test]
+    fn only_a_segment_with_room_is_lengthened() {
+        let mut map = ExtentMap::of(blob(0, 10, 1));
+        let before = map.clone();
+        for (off, more) in [(10, 5), (7, 1), (10, u64::MAX), (u64::MAX, 1)] {
+            assert!(map.lengthen(off, more).is_empty() && map == before);
+        }
     }
 }

@@ -8,6 +8,7 @@ mod extent;
 mod hash;
 mod id;
 mod inode;
+mod sound;
 mod view;
 
 pub use attr::{Attr, Kind, Time};
@@ -15,4 +16,5 @@ pub use extent::{Extent, ExtentMap, Origin, Piece, Source};
 pub use hash::name_hash;
 pub use id::{BranchId, FileId, NodeId};
 pub use inode::{Content, Inode, OwnXattrs, Xattrs};
+pub use sound::{is_file_name, is_owner};
 pub use view::{Change, Dentry, DentryKey, DentryRef, Name, View};

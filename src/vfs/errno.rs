@@ -52,7 +52,9 @@ impl From<&BranchError> for Errno {
             BranchError::OverLimit { .. } => libc::EDQUOT,
             BranchError::ReadOnly | BranchError::HalfPublished => libc::EROFS,
             BranchError::NumbersUsedUp => libc::ENOSPC,
-            BranchError::BadRecord { .. } | BranchError::Dangling { .. } => libc::EIO,
+            BranchError::BadRecord { .. }
+            | BranchError::Dangling { .. }
+            | BranchError::Misfit { .. } => libc::EIO,
             BranchError::Store(error) => store_errno(error),
             BranchError::Base(error) => base_errno(error),
         })

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::process::git;
@@ -275,103 +275,6 @@ fn a_crash_at_any_moment_leaves_the_parent_wholly_before_or_wholly_after() {
     println!("kill: {round} commits were interrupted, none was torn");
     ws.unmount();
     ws.fsck();
-}
-
-#[test]
-fn kills_under_load_lose_nothing_that_was_acknowledged() {
-    let seconds = std::env::var("BRANCHFS_KILL_SECONDS")
-        .ok()
-        .and_then(|s| s.parse().ok());
-    let seconds: u64 = seconds.unwrap_or(0);
-    let ws = Workspace::build()
-        .base(small_base)
-        .seconds(seconds + 240)
-        .mount();
-    let main = ws.main();
-    let start = Instant::now();
-    let mut round = 0;
-    while round < 5 || start.elapsed() < Duration::from_secs(seconds) {
-        let branches: Vec<Branch> = (0..3).map(|i| main.fork(format!("r{round}-{i}"))).collect();
-        let journals = load_until_killed(&ws, &branches, 40 + round % 7 * 30);
-        ws.mount();
-        for (branch, journal) in branches.iter().zip(&journals) {
-            check_load(branch, journal);
-        }
-        for branch in branches {
-            branch.abort();
-        }
-        round += 1;
-    }
-    println!("kill: {round} kills under load, nothing acknowledged was lost");
-    ws.unmount();
-    ws.fsck();
-}
-
-/// What a load thread knows of its files: the highest version that was acknowledged for each.
-type Acknowledged = Vec<u32>;
-
-const FILES: usize = 12;
-
-/// One thread per branch writes versions of its files until the daemon is killed.
-fn load_until_killed(ws: &Workspace, branches: &[Branch], steps: usize) -> Vec<Acknowledged> {
-    let done = AtomicU64::new(0);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = branches
-            .iter()
-            .map(|branch| {
-                let (done, stop) = (&done, &stop);
-                scope.spawn(move || {
-                    let mut acknowledged = vec![0; FILES];
-                    for step in 0.. {
-                        let (file, version) = (step % FILES, (step / FILES + 1) as u32);
-                        if stop.load(Ordering::SeqCst) || !write_version(branch, file, version) {
-                            break;
-                        }
-                        acknowledged[file] = version;
-                        done.fetch_add(1, Ordering::SeqCst);
-                    }
-                    acknowledged
-                })
-            })
-            .collect();
-        while done.load(Ordering::SeqCst) < steps as u64 {
-            std::thread::yield_now();
-        }
-        ws.kill();
-        stop.store(true, Ordering::SeqCst);
-        threads
-            .into_iter()
-            .map(|t| t.join().expect("a load thread"))
-            .collect()
-    })
-}
-
-/// Replaces a file by rename; its content is its version, repeated.
-fn write_version(branch: &Branch, file: usize, version: u32) -> bool {
-    let (temporary, name) = (
-        branch.path(format!("tmp{file}")),
-        branch.path(format!("v{file}")),
-    );
-    let content = format!("{version:08}").repeat(1 + file * 400);
-    fs::write(&temporary, content).is_ok() && fs::rename(&temporary, &name).is_ok()
-}
-
-#[track_caller]
-fn check_load(branch: &Branch, acknowledged: &Acknowledged) {
-    for (file, version) in acknowledged.iter().enumerate().filter(|(_, v)| **v > 0) {
-        let text = branch.text(format!("v{file}"));
-        let shown: u32 = text[..8].parse().expect("a version");
-        assert!(
-            shown >= *version,
-            "v{file} is at {shown}, {version} was acknowledged"
-        );
-        assert_eq!(
-            text,
-            format!("{shown:08}").repeat(1 + file * 400),
-            "v{file} is torn"
-        );
-    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod cargo;
 mod demo;
 mod differential;
 mod fstests;
+mod fuzz;
 mod generate;
 mod install;
 mod kill;
@@ -58,6 +59,8 @@ enum Verb {
     Scale(scale::Arguments),
     /// Cut the power at every change that a random workspace makes to its disk
     Sim(sim::Arguments),
+    /// Give readers and operations input that nobody meant
+    Fuzz(fuzz::Arguments),
     /// Everything that tries to lose data, one after the other, and one report
     Torture(torture::Arguments),
     /// Kill the daemon under load again and again, for longer than the tests do
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Verb::Fstests(arguments) => fstests::run(&arguments),
         Verb::Scale(arguments) => scale::run(&arguments),
         Verb::Sim(arguments) => sim::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Torture(arguments) => torture::run(&arguments),
         Verb::Kill(arguments) => kill::run(&arguments),
     };

@@ -217,3 +217,21 @@ fn the_journal_segment_that_a_checkpoint_continues_in_must_be_there() {
         Ok(_) => panic!("opened without it"),
     }
 }
+
+/// The padding of a last whole frame was read although the file ends before it.
+#[test]
+fn a_checkpoint_that_was_cut_at_any_byte_is_done_without() {
+    let world = World::new();
+    let store = world.store();
+    append(&store, 0..4);
+    checkpoint(&store, 0..4);
+    drop(store);
+    let name = format!("checkpoint/{}", world.names("checkpoint")[0]);
+    let bytes = std::fs::read(world.path(&name)).unwrap();
+    for len in 0..bytes.len() {
+        std::fs::write(world.path(&name), &bytes[..len]).unwrap();
+        let opened = world.open();
+        assert_eq!(opened.recovery.damaged_checkpoints.len(), 1, "cut at {len}");
+        assert_eq!(journaled(opened), [0, 1, 2, 3], "cut at {len}");
+    }
+}

@@ -15,6 +15,7 @@ mod compare;
 mod crash;
 mod data;
 mod diff;
+mod hostile;
 mod kernel;
 mod names;
 mod op;

@@ -244,6 +244,18 @@ impl Workspace {
         assert_eq!(mount.kind, "fuse.branchfs");
     }
 
+    /// Mounts, with a daemon that is to end at a failpoint (`sys::failpoint`).
+    #[track_caller]
+    pub fn mount_to_die_at(&self, failpoint: &str) {
+        let mut mount = limited(run_dir::binary());
+        mount
+            .args(self.mount_args())
+            .current_dir(&self.directory)
+            .env("BRANCHFS_FAILPOINT", failpoint);
+        finish(mount).ok();
+        self.watched().daemon = self.lock_holder();
+    }
+
     /// The pid that the store's lock names.
     pub fn lock_holder(&self) -> Option<i32> {
         let text = fs::read_to_string(self.store().join("lock")).ok()?;
