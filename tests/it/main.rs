@@ -15,6 +15,7 @@ mod git;
 mod harness;
 mod kills;
 mod limits;
+mod load;
 mod lost;
 mod main_and_base;
 mod mount8;

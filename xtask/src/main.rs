@@ -7,11 +7,13 @@ mod bench;
 mod cargo;
 mod demo;
 mod differential;
+mod evidence;
 mod fstests;
 mod fuzz;
 mod generate;
 mod install;
 mod kill;
+mod load;
 mod mounted;
 mod package;
 mod scale;
@@ -65,6 +67,8 @@ enum Verb {
     Torture(torture::Arguments),
     /// Kill the daemon under load again and again, for longer than the tests do
     Kill(kill::Arguments),
+    /// Put thousands of branches, dozens of writers and racing commits on one mount
+    Load(load::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Torture(arguments) => torture::run(&arguments),
         Verb::Kill(arguments) => kill::run(&arguments),
+        Verb::Load(arguments) => load::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@
 
 use clap::Args;
 
-use crate::cargo::{cargo, root};
+use crate::evidence::{FUZZ, LIB, MOUNTED, Test, count};
 use crate::{Done, install};
 
 /// What `cargo xtask torture` takes.
@@ -14,7 +14,7 @@ pub struct Arguments {
     /// Minutes rather than hours; the default
     #[arg(long, conflicts_with = "long")]
     quick: bool,
-    /// For about two hours
+    /// For about four hours
     #[arg(long)]
     long: bool,
 }
@@ -23,95 +23,176 @@ pub struct Arguments {
 struct Part {
     /// What it shows.
     title: &'static str,
-    /// Of the library's own tests, or those through a mount.
-    target: &'static [&'static str],
-    test: &'static str,
+    test: Test,
     /// The variable that says how long, or how much; for the quick form and for the long one.
     variable: &'static str,
-    amount: [u64; 2],
+    amount: [&'static str; 2],
 }
 
-const LIB: &[&str] = &["--lib"];
-const MOUNTED: &[&str] = &["--test", "it"];
+const fn part(
+    title: &'static str,
+    target: &'static [&'static str],
+    name: &'static str,
+    variable: &'static str,
+    amount: [&'static str; 2],
+) -> Part {
+    let test = Test { target, name };
+    Part {
+        title,
+        test,
+        variable,
+        amount,
+    }
+}
 
-const PARTS: [Part; 5] = [
-    Part {
-        title: "power cuts: seeds run, crash points cut",
-        target: LIB,
-        test: "vfs::tests::crash::a_power_cut_anywhere_loses_nothing_durable",
-        variable: "SIM_SECONDS",
-        amount: [60, 2400],
-    },
-    Part {
-        title: "faults injected into calls that change the disk",
-        target: LIB,
-        test: "vfs::tests::crash::faults::a_call_that_fails_loses_nothing",
-        variable: "SIM_SECONDS",
-        amount: [60, 1800],
-    },
-    Part {
-        title: "random operations compared with a plain model",
-        target: LIB,
-        test: "vfs::tests::shows_what_a_plain_model_shows",
-        variable: "MODEL_CASES",
-        amount: [300, 10_000],
-    },
-    Part {
-        title: "kills in the middle of a commit, through a mount",
-        target: MOUNTED,
-        test: "recovery::a_kill_at_any_moment_of_a_commit_leaves_it_wholly_done_or_wholly_undone",
-        variable: "BRANCHFS_KILL_SECONDS",
-        amount: [30, 900],
-    },
-    Part {
-        title: "kills under load, through a mount",
-        target: MOUNTED,
-        test: "recovery::kills_under_load_lose_nothing_that_was_acknowledged",
-        variable: "BRANCHFS_KILL_SECONDS",
-        amount: [30, 900],
-    },
+const PARTS: [Part; 17] = [
+    part(
+        "power cuts: seeds run, crash points cut",
+        LIB,
+        "vfs::tests::crash::a_power_cut_anywhere_loses_nothing_durable",
+        "SIM_SECONDS",
+        ["60", "2400"],
+    ),
+    part(
+        "faults injected into calls that change the disk",
+        LIB,
+        "vfs::tests::crash::faults::a_call_that_fails_loses_nothing",
+        "SIM_SECONDS",
+        ["60", "1800"],
+    ),
+    part(
+        "random operations compared with a plain model",
+        LIB,
+        "vfs::tests::shows_what_a_plain_model_shows",
+        "MODEL_CASES",
+        ["300", "10000"],
+    ),
+    part(
+        "kills in the middle of a commit",
+        MOUNTED,
+        "recovery::a_crash_at_any_moment_leaves_the_parent_wholly_before_or_wholly_after",
+        "BRANCHFS_KILL_SECONDS",
+        ["20", "900"],
+    ),
+    part(
+        "kills under load: versions, untar, build, SQLite, parallel commits",
+        MOUNTED,
+        "kills::kills_under_load_lose_nothing_that_was_acknowledged",
+        "BRANCHFS_KILLS",
+        ["40", "500"],
+    ),
+    part(
+        "deaths at named points of a commit",
+        MOUNTED,
+        "failpoints::a_daemon_that_dies_within_a_commit_loses_nothing",
+        "BRANCHFS_FAILPOINT_TIMES",
+        ["1", "2"],
+    ),
+    part(
+        "deaths at named points of a publish",
+        MOUNTED,
+        "failpoints::a_daemon_that_dies_within_a_publish_loses_nothing",
+        "BRANCHFS_FAILPOINT_TIMES",
+        ["2", "20"],
+    ),
+    part(
+        "deaths at named points of a checkpoint",
+        MOUNTED,
+        "failpoints::a_daemon_that_dies_within_a_checkpoint_loses_nothing",
+        "BRANCHFS_FAILPOINT_TIMES",
+        ["1", "2"],
+    ),
+    part(
+        "deaths at named points of a reclaim",
+        MOUNTED,
+        "failpoints::a_daemon_that_dies_within_a_reclaim_loses_nothing",
+        "BRANCHFS_FAILPOINT_TIMES",
+        ["1", "2"],
+    ),
+    part(
+        "damaged journals, checkpoints and superblocks",
+        FUZZ,
+        "store",
+        "FUZZ_SECONDS",
+        ["20", "900"],
+    ),
+    part(
+        "journals of nonsense with good checksums",
+        FUZZ,
+        "records",
+        "FUZZ_SECONDS",
+        ["20", "900"],
+    ),
+    part(
+        "anything written to the control files",
+        FUZZ,
+        "control",
+        "FUZZ_SECONDS",
+        ["20", "900"],
+    ),
+    part(
+        "operations with any arguments",
+        FUZZ,
+        "vfs",
+        "FUZZ_SECONDS",
+        ["20", "900"],
+    ),
+    part(
+        "load: live branches",
+        MOUNTED,
+        "load::thousands_of_live_branches_keep_apart_and_come_back",
+        "BRANCHFS_LOAD",
+        ["quick", "long"],
+    ),
+    part(
+        "load: processes that write",
+        MOUNTED,
+        "load::processes_that_write_in_many_branches_at_once_lose_nothing",
+        "BRANCHFS_LOAD",
+        ["quick", "long"],
+    ),
+    part(
+        "load: commits that race for one parent",
+        MOUNTED,
+        "load::of_commits_that_race_one_wins_and_nobody_sees_half_of_it",
+        "BRANCHFS_LOAD",
+        ["quick", "long"],
+    ),
+    part(
+        "random operations in a branch and in a plain directory",
+        MOUNTED,
+        "differential::a_branch_and_a_plain_directory_cannot_be_told_apart",
+        "BRANCHFS_DIFFERENTIAL_SECONDS",
+        ["20", "900"],
+    ),
 ];
 
 /// Runs every part and prints what it said.
 pub fn run(arguments: &Arguments) -> Done {
     install::ensure(install::FOR_TESTS)?;
     let mut failed = Vec::new();
-    let mut report = String::new();
+    let (mut report, mut all) = (String::new(), Vec::new());
     for part in &PARTS {
         println!("== {}", part.title);
-        let mut test = cargo();
-        test.args(["test", "--quiet", "--package", "branchfs"]);
-        test.args(part.target);
-        test.args([
-            "--",
-            "--nocapture",
-            "--test-threads",
-            "1",
-            "--exact",
-            part.test,
-        ]);
         let amount = part.amount[usize::from(arguments.long)];
-        test.env(part.variable, amount.to_string());
-        let output = test.current_dir(root()).output()?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let lines = said.lines().filter(|line| !is_of_the_harness(line));
-        let lines: String = lines.map(|line| format!("   {line}\n")).collect();
-        let verdict = match output.status.success() {
-            true => "nothing lost",
-            false => {
+        let done = part.test.run(&[(part.variable, amount.to_owned())]);
+        let verdict = match &done {
+            Ok(_) => "nothing lost",
+            Err(said) => {
                 failed.push(part.title);
-                print!("{}", String::from_utf8_lossy(&output.stderr));
+                println!("{said}");
                 "FAILED"
             }
         };
-        print!("{lines}");
-        report += &format!(
-            "{verdict:>12}  {} ({}={amount})\n",
-            part.title, part.variable
-        );
-        report += &lines;
+        let (title, variable) = (part.title, part.variable);
+        report += &format!("{verdict:>12}  {title} ({variable}={amount})\n");
+        for line in done.unwrap_or_default() {
+            println!("   {line}");
+            report += &format!("{:>12}  {line}\n", "");
+            all.push(line);
+        }
     }
-    println!("\n{report}");
+    println!("\n{report}\n{}", summary(&all));
     match failed.is_empty() {
         true => {
             println!("zero lost");
@@ -121,9 +202,19 @@ pub fn run(arguments: &Arguments) -> Done {
     }
 }
 
-fn is_of_the_harness(line: &str) -> bool {
-    line.is_empty()
-        || line == "."
-        || line.starts_with("running ")
-        || line.starts_with("test result")
+/// The sums over all parts.
+fn summary(lines: &[String]) -> String {
+    let kills = ["kills under load", "commits were interrupted", "deaths at"];
+    let kills: u64 = kills.iter().map(|what| count(lines, what)).sum();
+    let of = |what| format!("{} {what}", count(lines, what));
+    [
+        of("seeds"),
+        of("crash points cut"),
+        format!("{kills} kills survived"),
+        of("faults injected"),
+        format!("{} inputs fuzzed", count(lines, "inputs")),
+        of("live branches"),
+        of("racing commits"),
+    ]
+    .join(", ")
 }
