@@ -20,17 +20,26 @@ impl Merging<'_> {
             .current_path(self.child.base_version, path)?)
     }
 
-    /// The base's file of this id where the child knows a path of it.
+    /// What a publish since the fork has made of a file that had an inode in the fork, where the
+    /// parent shows that.
     pub(super) fn published(
         &self,
         file: FileId,
         inode: &Inode,
     ) -> Result<Option<Found>, BranchError> {
+        if self.child.base_version == self.parent.base_version {
+            return Ok(None);
+        }
         let Some(path) = self.workspace.path_of_file(self.fork, file)? else {
             return Ok(None);
         };
         let found = self.workspace.below(self.parent, &path)?;
-        Ok(found.filter(|found| found.fid == file && found.attr.kind == inode.attr.kind))
+        let found = found.filter(|it| it.fid == file && it.attr.kind == inode.attr.kind);
+        let shown = self
+            .workspace
+            .path_by_base_name(self.parent, file, &path)?
+            .is_some();
+        Ok(found.filter(|_| shown))
     }
 
     /// The object that a publish since the fork has made of a file.
