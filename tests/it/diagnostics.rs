@@ -83,6 +83,19 @@ fn check_histogram(metrics: &BTreeMap<String, Vec<Sample>>, name: &str) {
 }
 
 #[test]
+fn the_manual_tells_of_every_metric() {
+    let manual = include_str!("../../man/branchfs-ctl.5");
+    let text = Workspace::new().main().about("metrics");
+    let metrics = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names: Vec<_> = metrics.filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.len() > 10, "{text}");
+    for name in names {
+        let item = format!("\n.It Ql {name}\n");
+        assert!(manual.contains(&item), "{name} is not in branchfs-ctl(5)");
+    }
+}
+
+#[test]
 fn the_metrics_are_text_that_prometheus_takes_and_cover_the_mount() {
     let ws = Workspace::with_base(|base| base.write("file", b"base"));
     let winner = ws.fork("winner");
