@@ -123,6 +123,7 @@ impl Mounted {
             config: String::new(),
             write_back: Box::new(|| ()),
             cache_writes: Arc::default(),
+            visitor: None,
         };
         Mounted {
             dir: dir.to_owned(),
