@@ -30,13 +30,18 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
             Verdict::Refused { .. } => Exit::Conflict,
         });
     }
-    branch.command(Verb::Commit, &Command::Commit)?;
-    match branch.path.parent() {
-        Some(parent) => session.line(format_args!("committed {} into {parent}", branch.path))?,
-        None => session.line("published main into the base")?,
-    }
+    let Some(parent) = branch.path.parent() else {
+        branch.command(Verb::Commit, &Command::Commit)?;
+        session.line("published main into the base")?;
+        return Ok(Exit::Done);
+    };
+    let unpublished = branch.commit(branch.status()?.number)?;
+    session.line(format_args!("committed {} into {parent}", branch.path))?;
     leave(&workspace, &branch, session);
-    Ok(Exit::Done)
+    Ok(match unpublished {
+        Some(error) => session.fail(&error.into()),
+        None => Exit::Done,
+    })
 }
 
 /// Tells one who stands in a branch that is over to go elsewhere.

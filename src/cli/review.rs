@@ -4,8 +4,7 @@ use super::arguments::WorkspaceArg;
 use super::ask::{Answer, ask};
 use super::error::{CliError, Exit};
 use super::output::Session;
-use crate::client::{Branch, Verb, Workspace};
-use crate::proto::Command;
+use crate::client::{Branch, Workspace};
 use crate::trial::pattern::After;
 use crate::trial::{detached, end_tree};
 
@@ -35,9 +34,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
     let mut exit = Exit::Done;
     for branch in waiting {
         // A commit before this one may have ended it.
-        if branch.status().is_err() {
+        let Ok(status) = branch.status() else {
             continue;
-        }
+        };
         let after = match ask(session, &branch) {
             Answer::Do(after) => after,
             Answer::Patch | Answer::Quit => break,
@@ -48,8 +47,13 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
                 end_tree(&branch);
                 session.line(format_args!("aborted {}", branch.path))?;
             }
-            After::Commit => match branch.command(Verb::Commit, &Command::Commit) {
-                Ok(()) => session.line(format_args!("committed {}", branch.path))?,
+            After::Commit => match branch.commit(status.number) {
+                Ok(unpublished) => {
+                    session.line(format_args!("committed {}", branch.path))?;
+                    if let Some(error) = unpublished {
+                        exit = session.fail(&error.into());
+                    }
+                }
                 Err(error) => exit = session.fail(&error.into()),
             },
         }

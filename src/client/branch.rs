@@ -12,8 +12,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::error::{ClientError, Verb};
 use crate::proto::{
-    BranchName, BranchPath, Change, Command, Conflict, Event, LimitsChange, Preview, ProtoError,
-    State, Status, Text, TrashName, TreeNode, reserved,
+    BranchName, BranchPath, Change, Command, Conflict, Event, EventKind, LimitsChange, Preview,
+    ProtoError, State, Status, Text, TrashName, TreeNode, reserved,
 };
 
 /// A branch by its path, and where its root is.
@@ -159,16 +159,44 @@ impl Branch {
 
     /// Writes one command to `.ctl`; `verb` is what it is called when it fails.
     pub fn command(&self, verb: Verb, command: &Command) -> Result<(), ClientError> {
-        self.write(
-            verb,
-            &self.dir.join(reserved::CTL),
-            format!("{command}\n").as_bytes(),
-        )
+        // There is nothing to truncate, and not to ask for it saves a request.
+        let file = OpenOptions::new()
+            .write(true)
+            .open(self.dir.join(reserved::CTL));
+        self.write(verb, file, format!("{command}\n").as_bytes())
+    }
+
+    /// Commits the branch, whose number is `number`, into its parent.
+    ///
+    /// The write that commits fails too where the branch has landed in main and main could not be
+    /// published into the base after that: then the answer is that error.
+    pub fn commit(&self, number: u32) -> Result<Option<ClientError>, ClientError> {
+        let error = match self.command(Verb::Commit, &Command::Commit) {
+            Ok(()) => return Ok(None),
+            Err(error) => error,
+        };
+        let Some(parent) = self.parent().filter(|parent| parent.has_taken(number)) else {
+            return Err(error);
+        };
+        let source = error.errno().map(|e| io::Error::from_raw_os_error(e.0));
+        Ok(Some(source.map_or(error, |source| {
+            refused(Verb::Publish, parent.path.clone(), source, |errno| {
+                parent.last_error(errno)
+            })
+        })))
+    }
+
+    /// Whether the child that had this number has landed in it.
+    fn has_taken(&self, number: u32) -> bool {
+        let events = self.events().unwrap_or_default();
+        let landed = |kind: &EventKind| matches!(kind, EventKind::Commit { .. });
+        let mut of_child = events.iter().filter(|event| event.number == number);
+        of_child.any(|event| landed(&event.kind))
     }
 
     /// Changes its limits.
     pub fn set_limits(&self, change: &LimitsChange) -> Result<(), ClientError> {
-        self.write(
+        self.replace(
             Verb::Limits,
             &self.own(reserved::LIMITS),
             limits_text(change).as_bytes(),
@@ -177,7 +205,7 @@ impl Branch {
 
     /// Replaces its note.
     pub fn set_note(&self, text: &str) -> Result<(), ClientError> {
-        self.write(
+        self.replace(
             Verb::Note,
             &self.own(reserved::NOTE),
             format!("{text}\n").as_bytes(),
@@ -273,10 +301,14 @@ impl Branch {
         Ok(names)
     }
 
-    /// What `echo TEXT > FILE` does: opened with O_TRUNC, and one write(2) of the whole text, so
-    /// that it is one command and has one answer.
-    fn write(&self, verb: Verb, file: &Path, text: &[u8]) -> Result<(), ClientError> {
+    /// What `echo TEXT > FILE` does: opened with O_TRUNC, and one write(2) of the whole text.
+    fn replace(&self, verb: Verb, file: &Path, text: &[u8]) -> Result<(), ClientError> {
         let file = OpenOptions::new().write(true).truncate(true).open(file);
+        self.write(verb, file, text)
+    }
+
+    /// One write(2) of the whole text, so that it is one command and has one answer.
+    fn write(&self, verb: Verb, file: io::Result<File>, text: &[u8]) -> Result<(), ClientError> {
         let result = file.and_then(|mut file| file.write(text));
         match result {
             Ok(len) if len == text.len() => Ok(()),

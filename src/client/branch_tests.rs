@@ -5,6 +5,7 @@ use std::fs;
 use super::super::fake::{Fake, status};
 use super::super::{Address, Workspace};
 use super::*;
+use crate::proto::Timestamp;
 
 fn branch(workspace: &Workspace, address: &str) -> Branch {
     workspace
@@ -229,4 +230,28 @@ fn the_trash_is_listed_by_entry() {
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].entry.to_string(), "fix-a~9");
     assert_eq!(entries[0].status.state, State::Lost);
+}
+
+#[test]
+fn a_commit_that_is_not_published_has_landed_all_the_same() {
+    let fake = Fake::with(&["fix-a"]);
+    let fix_a = branch(&fake.workspace(), "fix-a");
+    assert!(fix_a.commit(1).unwrap().is_none());
+    fake.refuse("@branches/fix-a/.ctl", "the base is full");
+    assert!(fix_a.commit(1).is_err());
+    let event = Event {
+        seq: 1,
+        time: Timestamp::default(),
+        kind: EventKind::Commit {
+            generation: 1,
+            paths: 1,
+        },
+        branch: fix_a.path.clone(),
+        number: 1,
+        parent: fix_a.path.parent(),
+    };
+    fs::write(fake.path("@self/events"), event.to_json() + "\n").unwrap();
+    let error = fix_a.commit(1).unwrap().expect("it was not published");
+    assert!(error.to_string().contains("the base is full"), "{error}");
+    assert!(fix_a.commit(2).is_err(), "that is another branch's commit");
 }

@@ -33,13 +33,10 @@ impl From<ProtoError> for Refused {
 }
 
 impl Refused {
-    fn errno_and_sentence(self) -> (Errno, String) {
+    fn errno_and_sentence(&self) -> (Errno, String) {
         match self {
-            Refused::Branch(error) => (Errno::from(&error), error.to_string()),
-            Refused::Proto(error) => {
-                let sentence = error.to_string();
-                (Errno::from(error), sentence)
-            }
+            Refused::Branch(error) => (Errno::from(error), error.to_string()),
+            Refused::Proto(error) => (Errno::from(error), error.to_string()),
         }
     }
 }
@@ -251,8 +248,14 @@ impl Vfs {
         }
         self.expire_at_once()?;
         let publishes = workspace.options.publish == PublishMode::Sync;
-        if parent.id == BranchId::MAIN && publishes {
-            self.publish()?;
+        if parent.id == BranchId::MAIN
+            && publishes
+            && let Err(refused) = self.publish()
+        {
+            // The branch that this was asked of is no more; main keeps the sentence too.
+            let (errno, sentence) = refused.errno_and_sentence();
+            parent.state.write().last_error = Some((errno.0, sentence));
+            return Err(refused);
         }
         Ok(())
     }

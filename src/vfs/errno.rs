@@ -61,8 +61,8 @@ impl From<&BranchError> for Errno {
     }
 }
 
-impl From<ProtoError> for Errno {
-    fn from(_: ProtoError) -> Errno {
+impl From<&ProtoError> for Errno {
+    fn from(_: &ProtoError) -> Errno {
         Errno(libc::EINVAL)
     }
 }
