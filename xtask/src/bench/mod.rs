@@ -13,6 +13,7 @@ mod figures;
 mod life;
 mod memory;
 mod ops;
+mod overhead;
 mod plot;
 mod system;
 mod targets;
@@ -37,7 +38,7 @@ type Res<T> = Result<T, Box<dyn Error>>;
 /// What `cargo xtask bench` takes.
 #[derive(Args)]
 pub struct Arguments {
-    /// Only these: ops, repository, packages, data, builds, life, crowd, memory
+    /// Only these: ops, repository, packages, data, builds, life, crowd, memory, trial-overhead
     names: Vec<String>,
     /// Systems beside branchfs and the floor, separated by commas
     #[arg(long, value_delimiter = ',')]
@@ -183,7 +184,7 @@ const WORKLOADS: [Workload; 5] = [
 ];
 
 /// What is measured beside the workloads.
-const OTHERS: [&str; 3] = ["life", "crowd", "memory"];
+const OTHERS: [&str; 4] = ["life", "crowd", "memory", "trial-overhead"];
 
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Done {
@@ -217,6 +218,9 @@ pub fn run(arguments: &Arguments) -> Done {
     }
     if wanted("memory") {
         memory::run(&context, &mut figures)?;
+    }
+    if wanted("trial-overhead") {
+        overhead::run(&context, &mut figures)?;
     }
     let mut curves = Vec::new();
     if wanted("life") {

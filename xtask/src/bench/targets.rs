@@ -1,4 +1,4 @@
-//! What branchfs aims at: ratios of its median to another system's, by row.
+//! What branchfs aims at: ratios of its median to another system's, and differences, by row.
 
 use super::system::Kind;
 
@@ -41,6 +41,13 @@ const TARGETS: &[(&str, Kind, f64)] = &[
     ),
 ];
 
+/// (rows that begin with this, how much more than the plain file system branchfs may take, in the
+/// row's unit).
+const BEYOND_PLAIN: &[(&str, f64)] = &[
+    ("run -- true, isolated", 15.0),
+    ("run -- true, not isolated", 5.0),
+];
+
 /// For each target of the row, the aim and whether it is reached.
 pub fn verdicts(row: &str, of: impl Fn(Kind) -> Option<f64>) -> Vec<String> {
     let own = TARGETS
@@ -51,7 +58,17 @@ pub fn verdicts(row: &str, of: impl Fn(Kind) -> Option<f64>) -> Vec<String> {
         let word = if ratio <= aim { "yes" } else { "no" };
         Some(format!("{aim} {}: {word} ({ratio:.2})", other.name()))
     };
-    own.filter_map(verdict).collect()
+    let beyond = BEYOND_PLAIN
+        .iter()
+        .filter(|(prefix, _)| row.starts_with(prefix));
+    let difference = |&(_, aim): &(&str, f64)| {
+        let more = of(Kind::Branchfs)? - of(Kind::Plain)?;
+        let word = if more <= aim { "yes" } else { "no" };
+        Some(format!("{aim} more than plain: {word} ({more:.2})"))
+    };
+    own.filter_map(verdict)
+        .chain(beyond.filter_map(difference))
+        .collect()
 }
 
 #[cfg(test)]
@@ -69,5 +86,8 @@ mod tests {
         let said = verdicts("unlink", of);
         assert_eq!(said, ["1.25 floor: no (2.00)", "3 overlayfs: yes (1.33)"]);
         assert!(verdicts("unlink, p99", of).is_empty());
+        let of = |kind| Some(if kind == Kind::Plain { 1.0 } else { 7.0 });
+        let said = verdicts("run -- true, not isolated", of);
+        assert_eq!(said, ["5 more than plain: no (6.00)"]);
     }
 }
