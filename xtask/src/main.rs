@@ -22,6 +22,8 @@ mod sim;
 mod test;
 mod tidy;
 mod torture;
+mod transcript;
+mod trials;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,8 @@ struct Arguments {
 enum Verb {
     /// Build a real program in three branches at once and commit the first whose tests pass
     Demo,
+    /// Run commands in branches of a real repository and check what comes of it
+    Trials,
     /// Run every test, after installing what they need (as root, with apt-get)
     Test(test::Arguments),
     /// Write what is written from the definition of the commands: manuals and completions
@@ -74,6 +78,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Demo => demo::run(),
+        Verb::Trials => trials::run(),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Generate(arguments) => generate::run(&arguments),
         Verb::Install(arguments) => package::install(&arguments),

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::transcript::{say, shell};
 use super::{Idea, report};
 use crate::mounted::Mounted;
+use crate::transcript::{say, shell};
 
 /// How much of a line is shown.
 const SHOWN_COLUMNS: usize = 100;

@@ -7,7 +7,6 @@
 
 mod build;
 mod source;
-mod transcript;
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -18,9 +17,9 @@ use std::time::Instant;
 
 use crate::mounted::{Mounted, quiet};
 use crate::scratch::Scratch;
+use crate::transcript::{say, shell, step};
 use crate::{Done, cargo, install};
 use build::{Attempt, Race};
-use transcript::{say, shell, step};
 
 /// What is needed beside cargo: git, and without root a program that may mount.
 fn requirements() -> &'static str {

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use super::git;
-use super::transcript::{say, shell};
 use crate::Done;
 use crate::mounted::quiet;
+use crate::transcript::{say, shell};
 
 /// The program and the version that its tests were counted with.
 const NAME: &str = "ripgrep";

@@ -1,10 +1,10 @@
-//! How the demo tells what it does: steps, commands and answers; coloured on a terminal.
+//! How the verbs that show something tell what they do: steps, commands and answers; coloured on a terminal.
 
 use std::io::{IsTerminal, Write};
 
 fn print(colour: &str, text: &str) {
     let mut out = std::io::stdout().lock();
-    // The demo goes on without a reader: what it shows is in its exit code too.
+    // They go on without a reader: what they show is in the exit code too.
     let _ = match out.is_terminal() {
         true => writeln!(out, "\x1b[{colour}m{text}\x1b[0m"),
         false => writeln!(out, "{text}"),
