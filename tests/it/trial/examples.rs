@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{branches, small_base};
 use crate::harness::Workspace;
-use crate::harness::process::{run, sh};
+use crate::harness::process::run;
 
 fn contrib(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -45,20 +45,52 @@ fn a_race_in_javascript() {
     check("node", "examples/race.mjs");
 }
 
-#[test]
-fn the_shell_functions_show_the_branch_and_change_to_it() {
+/// Goes from branch to branch with the functions in `file`; a main branch has no prompt.
+#[track_caller]
+fn check_shell(shell: &[&str], prompt: &str, file: &str) {
     let ws = Workspace::with_base(|base| drop(base.mkdir("deep")));
     ws.fork("a").fork("b").remove_all("deep");
-    let script =
-        "source \"$1\"; cd deep; [ -z \"$(branchfs_ps1)\" ]; bcd a; pwd; branchfs_ps1; echo
-        bcd a/b; pwd; branchfs_ps1; echo; bcd -c c; bbranch; bcd; pwd; cd /; ! bcd a";
-    let done = sh(ws.mountpoint(), script, &[contrib("shell/branchfs.sh")]).ok();
+    let script = format!(
+        "cd deep; {prompt}; bcd a; pwd; {prompt}; echo
+        bcd a/b; pwd; {prompt}; echo; bcd -c c; bbranch; bcd; pwd; cd /; bcd a"
+    );
+    let file = contrib(file).display().to_string();
+    let (program, options) = shell.split_first().expect("a shell");
+    let source = format!("source '{file}'; {script}");
+    let done = run(
+        ws.mountpoint(),
+        program,
+        &[options, &["-c", &source]].concat(),
+    );
     let root = ws.mountpoint().display();
     assert_eq!(
         done.out,
         format!(
             "{root}/@branches/a/deep\n (a)\n{root}/@branches/a/@branches/b\n (a/b)\n\
              main/c\n{root}\n"
-        )
+        ),
+        "{}",
+        done.err
+    );
+    assert_eq!(done.err, "bcd: not in a branchfs workspace\n");
+    assert_ne!(done.code, 0);
+}
+
+#[test]
+fn the_functions_for_bash_show_the_branch_and_change_to_it() {
+    check_shell(&["bash", "--norc"], "branchfs_ps1", "shell/branchfs.sh");
+}
+
+#[test]
+fn the_functions_for_zsh_show_the_branch_and_change_to_it() {
+    check_shell(&["zsh", "-f"], "branchfs_ps1", "shell/branchfs.sh");
+}
+
+#[test]
+fn the_functions_for_fish_show_the_branch_and_change_to_it() {
+    check_shell(
+        &["fish", "--no-config"],
+        "branchfs_prompt",
+        "shell/branchfs.fish",
     );
 }
