@@ -1,14 +1,11 @@
 //! `branchfs best-of-n`.
 
-use std::ffi::OsString;
-
 use serde::Serialize;
 
 use super::error::{CliError, Exit};
 use super::output::Session;
-use super::trial_arguments::{NameArg, TrialArgs};
-use super::trial_output::{Common, print};
-use crate::trial::{Action, pattern};
+use super::pattern_arguments::Repeated;
+use crate::trial::pattern;
 
 /// Run a command several times at once and keep the one with the highest score
 ///
@@ -21,12 +18,7 @@ pub struct Args {
     #[arg(short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     #[command(flatten)]
-    name: NameArg,
-    #[command(flatten)]
-    trial: TrialArgs,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
+    command: Repeated,
 }
 
 #[derive(Serialize)]
@@ -39,30 +31,21 @@ struct Winner {
 struct Report {
     n: u32,
     winner: Option<Winner>,
-    #[serde(flatten)]
-    common: Common,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
-    let settings = args.trial.settings("best-of-n", Some(&args.name));
-    let action = Action::Argv(args.command.clone());
-    let (workspace, summary) = args.trial.with_runner(session, &settings, |runner, _| {
-        Ok(pattern::best_of(runner, args.count, &action)?)
-    })?;
-    let report = Report {
-        n: args.count,
-        winner: summary.winner().map(|winner| Winner {
-            index: winner.index,
-            score: winner.score(),
-        }),
-        common: Common::of(&summary),
-    };
-    print(
+    let (count, action) = (args.count, args.command.action());
+    args.command.play(
         session,
-        ("best-of-n", args.trial.json),
-        &workspace,
-        &summary,
-        report,
+        "best-of-n",
+        |runner| pattern::best_of(runner, count, &action),
+        |summary| Report {
+            n: count,
+            winner: summary.winner().map(|winner| Winner {
+                index: winner.index,
+                score: winner.score(),
+            }),
+        },
     )
 }

@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::arguments::WorkspaceArg;
 use super::error::{CliError, Exit};
 use super::output::Session;
+use super::trials::place;
 use crate::client::{Branch, Workspace};
-use crate::proto::{BranchPath, Text, display};
+use crate::proto::{BranchPath, Text};
 use crate::trial::detached::{self, Known};
 
 /// Show which branches and trials have written a file
@@ -53,17 +54,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     for trial in &report.landed {
-        let Known {
-            branch,
-            pattern,
-            index,
-            attempt,
-            ..
-        } = trial;
-        let pattern = display(pattern.as_bytes());
-        session.line(format_args!(
-            "{branch}  landed  {pattern} {index} attempt {attempt}"
-        ))?;
+        session.line(format_args!("{}  landed  {}", trial.branch, place(trial)))?;
     }
     for branch in &report.live {
         session.line(format_args!("{branch}  live"))?;

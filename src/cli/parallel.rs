@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::error::{CliError, Exit};
 use super::output::{Color, Session};
+use super::pattern_arguments::tell;
 use super::trial_arguments::TrialArgs;
-use super::trial_output::{Common, print};
 use crate::proto::display;
 use crate::trial::Verdict;
 use crate::trial::pattern::{self, Carried, Fold, Policy};
@@ -59,31 +59,24 @@ struct Report<'a> {
     policy: &'a str,
     applied: &'a [String],
     failures: &'a [pattern::Failure],
-    #[serde(flatten)]
-    common: Common,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
     let what = what(args)?;
     let settings = args.trial.settings("parallel", None);
-    let (workspace, done) = args.trial.with_runner(session, &settings, |runner, _| {
-        Ok(pattern::parallel(runner, &what)?)
-    })?;
+    let (workspace, done) = args
+        .trial
+        .with_runner(session, &settings, true, |runner, _| {
+            Ok(pattern::parallel(runner, &what)?)
+        })?;
     let report = Report {
         policy: &args.policy,
         applied: &done.applied,
         failures: &done.failures,
-        common: Common::of(&done.summary),
     };
     let json = args.trial.json;
-    let exit = print(
-        session,
-        ("parallel", json),
-        &workspace,
-        &done.summary,
-        report,
-    )?;
+    let exit = tell(("parallel", json), session, &workspace, &done, report)?;
     if !json {
         for failure in &done.failures {
             let what = format!("{} failed ({})", failure.branch, failure.category);

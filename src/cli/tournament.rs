@@ -6,9 +6,8 @@ use serde::Serialize;
 
 use super::error::{CliError, Exit};
 use super::output::Session;
-use super::trial_arguments::{NameArg, TrialArgs};
-use super::trial_output::{Common, print};
-use crate::trial::{Action, pattern};
+use super::pattern_arguments::Repeated;
+use crate::trial::pattern;
 
 /// Run a command several times at once and let a judge compare the results two by two
 ///
@@ -24,12 +23,7 @@ pub struct Args {
     #[arg(long, value_name = "COMMAND")]
     judge: OsString,
     #[command(flatten)]
-    name: NameArg,
-    #[command(flatten)]
-    trial: TrialArgs,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
+    command: Repeated,
 }
 
 #[derive(Serialize)]
@@ -37,33 +31,23 @@ struct Report {
     n: u32,
     winner: Option<u32>,
     matches: Vec<pattern::Round>,
-    #[serde(flatten)]
-    common: Common,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
-    let settings = args.trial.settings("tournament", Some(&args.name));
     let what = pattern::Tournament {
-        action: Action::Argv(args.command.clone()),
+        action: args.command.action(),
         count: args.count,
         judge: args.judge.clone(),
     };
-    let (workspace, (summary, matches)) =
-        args.trial.with_runner(session, &settings, |runner, _| {
-            Ok(pattern::tournament(runner, &what)?)
-        })?;
-    let report = Report {
-        n: args.count,
-        winner: summary.winner().map(|winner| winner.index),
-        matches,
-        common: Common::of(&summary),
-    };
-    print(
+    args.command.play(
         session,
-        ("tournament", args.trial.json),
-        &workspace,
-        &summary,
-        report,
+        "tournament",
+        |runner| pattern::tournament(runner, &what),
+        |played: &pattern::TournamentSummary| Report {
+            n: args.count,
+            winner: played.summary.winner().map(|winner| winner.index),
+            matches: played.rounds.clone(),
+        },
     )
 }

@@ -74,9 +74,14 @@ pub fn print(
         (Some(winner), Verdict::Won) => format!("the winner is {}", winner.branch.path),
         (_, Verdict::LostRace) => "somebody else's commit was first".to_owned(),
         _ if summary.timed_out => "no trial has succeeded in time".to_owned(),
+        _ if summary.outcomes.iter().any(Outcome::success) => "nothing has landed".to_owned(),
         _ => "no trial has succeeded".to_owned(),
     };
     session.line(end)?;
+    let reasons = summary.outcomes.iter().filter_map(Outcome::not_started);
+    if let Some(hint) = reasons.filter_map(|reason| reason.hint()).next() {
+        session.hint(hint);
+    }
     for note in &summary.notes {
         session.hint(display(note.as_bytes()));
     }

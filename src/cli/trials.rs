@@ -57,20 +57,20 @@ pub(super) fn line(session: &mut Session<'_>, trial: &Known) -> Result<(), CliEr
     let label = trial
         .label
         .as_ref()
-        .map(|label| display(label.as_bytes()))
+        .map(|label| format!(" {}", display(label.as_bytes())))
         .unwrap_or_default();
     let result = trial.result.as_ref().map_or(String::new(), |result| {
         format!("exit {} in {} ms", result.exit_code, result.duration_ms)
     });
-    let Known {
-        branch,
-        pattern,
-        index,
-        attempt,
-        ..
-    } = trial;
-    let pattern = display(pattern.as_bytes());
     session.line(format_args!(
-        "{branch}  {pattern} {index} attempt {attempt} {label}  {state}  {result}"
+        "{}  {}{label}  {state}  {result}",
+        trial.branch,
+        place(trial)
     ))
+}
+
+/// Which trial of its pattern it is: `best-of-n 3 attempt 0`.
+pub(super) fn place(trial: &Known) -> String {
+    let pattern = display(trial.pattern.as_bytes());
+    format!("{pattern} {} attempt {}", trial.index, trial.attempt)
 }
