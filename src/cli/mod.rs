@@ -43,6 +43,7 @@ mod note;
 mod output;
 mod parallel;
 mod patch;
+mod pattern_arguments;
 mod progress;
 mod publish;
 mod reflexion;
@@ -67,6 +68,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::trial::supervise;
 pub use completion::{command, script as completion_script};
 pub use error::{CliError, Exit};
 use invocation::Invocation;
@@ -129,9 +131,6 @@ enum Verb {
     Kill(kill::Args),
     Review(review::Args),
     Blame(blame::Args),
-    /// Stand between a pattern and one trial
-    #[command(hide = true)]
-    Supervise,
 }
 
 impl Verb {
@@ -170,7 +169,6 @@ impl Verb {
             Verb::Kill(args) => kill::run(&args, session),
             Verb::Review(args) => review::run(&args, session),
             Verb::Blame(args) => blame::run(&args, session),
-            Verb::Supervise => Ok(Exit::Passed(crate::trial::supervise::supervise())),
         }
     }
 }
@@ -178,6 +176,12 @@ impl Verb {
 /// Runs the process's own command line.
 pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Not for people, and once per trial: the definition of the commands is not even built for it.
+    if let [_, only] = arguments.as_slice()
+        && only == supervise::VERB
+    {
+        return ExitCode::from(supervise::supervise());
+    }
     if completion::answer(&arguments) {
         return ExitCode::SUCCESS;
     }

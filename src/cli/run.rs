@@ -79,27 +79,29 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
     };
     // What is kept is decided above.
     settings.keep = false;
-    let (workspace, summary) = args
-        .trial
-        .with_runner(session, &settings, |runner, session| {
-            runner.own_session = false;
-            runner.streams = match (args.trial.json, std::io::stdout().is_terminal()) {
-                (true, _) => Streams::Captured,
-                (false, true) => Streams::Inherited,
-                (false, false) => Streams::Shown,
-            };
-            let mut decide = |outcome: &Outcome| match ask(session, &outcome.branch) {
-                Answer::Do(after) => after,
-                Answer::Patch | Answer::Quit => After::Abort,
-            };
-            let what = pattern::Run {
-                action: Action::Argv(args.command.clone()),
-                on_success,
-                on_error,
-                ask: if args.ask { Some(&mut decide) } else { None },
-            };
-            Ok(pattern::run(runner, what)?)
-        })?;
+    // The command itself shows how it goes.
+    let live = false;
+    let (workspace, summary) =
+        args.trial
+            .with_runner(session, &settings, live, |runner, session| {
+                runner.own_session = false;
+                runner.streams = match (args.trial.json, std::io::stdout().is_terminal()) {
+                    (true, _) => Streams::Captured,
+                    (false, true) => Streams::Inherited,
+                    (false, false) => Streams::Shown,
+                };
+                let mut decide = |outcome: &Outcome| match ask(session, &outcome.branch) {
+                    Answer::Do(after) => after,
+                    Answer::Patch | Answer::Quit => After::Abort,
+                };
+                let what = pattern::Run {
+                    action: Action::Argv(args.command.clone()),
+                    on_success,
+                    on_error,
+                    ask: if args.ask { Some(&mut decide) } else { None },
+                };
+                Ok(pattern::run(runner, what)?)
+            })?;
     let Some(outcome) = summary.outcomes.first() else {
         return Ok(Exit::Failed);
     };
@@ -110,7 +112,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
             .map(|word| word.to_string_lossy().into_owned());
         let report = Report {
             branch: outcome.branch.path.clone(),
-            exit_code: outcome.ended_with(),
+            exit_code: exit_code(&summary, outcome),
             action: outcome.fate,
             committed: summary.committed,
             trial: Rest {
@@ -121,30 +123,43 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
         };
         session.json("run", &workspace, report)?;
     } else {
-        tell(session, &summary, outcome)?;
+        tell(session, &summary, outcome);
     }
     Ok(exit(&summary, outcome))
 }
 
 /// Says only what the command itself cannot have said.
-fn tell(session: &mut Session<'_>, summary: &Summary, outcome: &Outcome) -> Result<(), CliError> {
+fn tell(session: &mut Session<'_>, summary: &Summary, outcome: &Outcome) {
     if let Some(error) = outcome.not_started() {
-        return Err(error.into());
+        session.fail(&error.into());
     }
     for note in &summary.notes {
         session.hint(display(note.as_bytes()));
     }
+    if outcome.used.oom_kills > 0 {
+        session.hint("a process of it was killed: it needed more memory than it may have");
+    }
+    if outcome.ended.timed_out || summary.timed_out {
+        session.hint("its time was over");
+    }
     if outcome.fate == Some(Fate::Kept) {
         session.hint(format_args!("the branch is {}", outcome.branch.path));
     }
-    Ok(())
+}
+
+/// What the command exited with; 124 where the time of the whole run was over too.
+fn exit_code(summary: &Summary, outcome: &Outcome) -> i32 {
+    match summary.timed_out && outcome.ended.cancelled {
+        true => 124,
+        false => outcome.ended_with(),
+    }
 }
 
 fn exit(summary: &Summary, outcome: &Outcome) -> Exit {
     match (summary.signal, summary.verdict) {
         (Some(signal), _) => Exit::Passed(u8::try_from(128 + signal).unwrap_or(255)),
         (None, Verdict::LostRace) => Exit::Conflict,
-        _ => Exit::Passed(u8::try_from(outcome.ended_with()).unwrap_or(255)),
+        _ => Exit::Passed(u8::try_from(exit_code(summary, outcome)).unwrap_or(255)),
     }
 }
 

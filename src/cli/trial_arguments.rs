@@ -13,7 +13,7 @@ use super::progress::Terminal;
 use crate::client::Workspace;
 use crate::proto::LimitsChange;
 use crate::trial::cgroup::Limits;
-use crate::trial::{Interrupt, Isolation, Runner, Settings};
+use crate::trial::{Isolation, Prepared, Runner, Settings};
 
 /// How trials run.
 #[derive(Debug, clap::Args)]
@@ -154,17 +154,19 @@ impl TrialArgs {
         }
     }
 
-    /// Finds the workspace, listens for Ctrl-C and runs `pattern`.
+    /// Finds the workspace, listens for Ctrl-C and runs `pattern`; how its trials go is shown if it
+    /// is to be `live`.
     pub fn with_runner<T>(
         &self,
         session: &mut Session<'_>,
         settings: &Settings,
+        live: bool,
         pattern: impl FnOnce(&mut Runner<'_>, &mut Session<'_>) -> Result<T, CliError>,
     ) -> Result<(Workspace, T), CliError> {
+        let prepared = Prepared::new()?;
         let workspace = self.workspace.find(session)?;
-        let interrupt = Interrupt::listen()?;
-        let terminal = Terminal::new(!self.json);
-        let mut runner = Runner::new(&workspace, settings, &terminal, interrupt)?;
+        let terminal = Terminal::new(live && !self.json);
+        let mut runner = Runner::new(&workspace, settings, &terminal, prepared)?;
         let done = pattern(&mut runner, session);
         runner.write_telemetry()?;
         terminal.close();

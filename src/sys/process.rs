@@ -34,6 +34,18 @@ pub fn fork() -> io::Result<Forked> {
     }
 }
 
+/// Whether this process has one thread, so that [`fork`] may be called.
+pub fn is_alone() -> io::Result<bool> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count() == 1)
+}
+
+/// _exit(2): the end of a forked child that is not to run what its parent has registered for its
+/// own end, nor to write out what that has buffered.
+pub fn exit_at_once(code: u8) -> ! {
+    // SAFETY: it does not return, and touches no memory of this process.
+    unsafe { libc::_exit(code.into()) }
+}
+
 /// Closes every descriptor from 3 on.
 ///
 /// A daemon that kept what its caller had open would hold the caller's flock(2) locks, pipes and

@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::TrialError;
 use super::process::Killer;
+use super::waiting::Waiting;
 
 #[derive(Debug, Default)]
 struct Running {
@@ -58,6 +59,25 @@ impl Group {
     }
 }
 
+/// What is done before this process has threads.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What a signal ends.
+    pub interrupt: Arc<Interrupt>,
+    /// A supervisor for the first trial.
+    pub spare: Option<Waiting>,
+}
+
+impl Prepared {
+    /// Takes signals from now on, and has a supervisor wait for the first trial.
+    pub fn new() -> Result<Prepared, TrialError> {
+        // It is not to inherit what the signals are set to.
+        let spare = Waiting::fork()?;
+        let interrupt = Interrupt::listen()?;
+        Ok(Prepared { interrupt, spare })
+    }
+}
+
 /// What a signal to this process ends.
 #[derive(Debug, Default)]
 pub struct Interrupt {
@@ -67,7 +87,7 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// Takes SIGINT, SIGTERM and SIGHUP from now on. Call it before the process has threads.
-    pub fn listen() -> Result<Arc<Interrupt>, TrialError> {
+    fn listen() -> Result<Arc<Interrupt>, TrialError> {
         let interrupt = Arc::new(Interrupt::default());
         let mut signals = SigSet::empty();
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {

@@ -3,6 +3,11 @@
 //! **Invariant**: a pattern says "committed" only where the write that commits has returned without
 //! an error.
 
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use super::cancel::Group;
 use super::outcome::{Fate, Outcome};
 use super::runner::Runner;
 use crate::client::{Branch, ClientError, Verb};
@@ -10,6 +15,9 @@ use crate::proto::{BranchName, Command, State, TrialPhase};
 
 /// How many paths the event of a commit names.
 const MOST_PATHS: usize = 500;
+
+/// How often it is looked whether a commit is decided.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// How an attempt to land went.
 #[derive(Debug)]
@@ -28,10 +36,19 @@ impl Runner<'_> {
         let changes = outcome.branch.changes().unwrap_or_default();
         let paths = changes.iter().take(MOST_PATHS);
         let paths = paths.map(|change| change.path.to_string()).collect();
-        // What the trial forked in its turn and left behind is in the way.
-        end_children(&outcome.branch);
-        match outcome.branch.command(Verb::Commit, &Command::Commit) {
-            Ok(()) => {
+        let commit = || outcome.branch.commit(outcome.number);
+        let mut done = commit();
+        if done.as_ref().is_err_and(has_children) {
+            // What the trial forked in its turn and left behind is in the way.
+            end_children(&outcome.branch);
+            done = commit();
+        }
+        match done {
+            Ok(unpublished) => {
+                if let Some(error) = unpublished {
+                    let note = format!("{} has landed, but {error}", outcome.branch.path);
+                    self.progress.note(&note);
+                }
                 outcome.fate = Some(Fate::Committed);
                 self.tell_fate(outcome, TrialPhase::Commit, paths);
                 Landing::Landed
@@ -47,6 +64,13 @@ impl Runner<'_> {
                 Landing::Refused(error)
             }
         }
+    }
+
+    /// As [`Runner::land`], and ends `others` as soon as the commit is decided: they are lost then,
+    /// and what is still done to publish it takes a while.
+    pub fn land_before(&self, outcome: &mut Outcome, others: &Group) -> Landing {
+        let dir = outcome.branch.dir.clone();
+        while_landing(&dir, others, || self.land(outcome))
     }
 
     /// Ends the branch of a trial that did not win, or leaves it where the user wants to see it.
@@ -133,6 +157,30 @@ impl Runner<'_> {
     }
 }
 
+/// Runs `land`; ends `others` when the branch at `dir` is gone, or has landed.
+fn while_landing<T>(dir: &Path, others: &Group, land: impl FnOnce() -> T) -> T {
+    std::thread::scope(|scope| {
+        let (running, over) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            while over.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                if !dir.exists() {
+                    others.stop();
+                    break;
+                }
+            }
+        });
+        let landed = land();
+        drop(running);
+        landed
+    })
+}
+
+fn has_children(error: &ClientError) -> bool {
+    error
+        .errno()
+        .is_some_and(|errno| errno.0 == libc::ENOTEMPTY)
+}
+
 /// Whether an error says that a branch can never land.
 pub fn is_lost(error: &ClientError) -> bool {
     match error {
@@ -159,5 +207,39 @@ pub fn end_tree(branch: &Branch) -> Option<State> {
 pub fn end_children(branch: &Branch) {
     for name in branch.children().unwrap_or_default() {
         end_tree(&branch.child(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn the_others_end_when_the_branch_is_gone_and_not_when_its_publication_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let (branch, others) = (dir.path().join("branch"), Group::default());
+        fs::create_dir(&branch).unwrap();
+        while_landing(&branch, &others, || {
+            fs::remove_dir(&branch).unwrap();
+            let start = Instant::now();
+            while !others.is_stopped() {
+                assert!(
+                    start.elapsed() < Duration::from_secs(60),
+                    "the others go on"
+                );
+                std::thread::yield_now();
+            }
+        });
+    }
+
+    #[test]
+    fn the_others_go_on_when_a_commit_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = Group::default();
+        while_landing(dir.path(), &others, || std::thread::sleep(5 * LOOK_EVERY));
+        assert!(!others.is_stopped());
     }
 }

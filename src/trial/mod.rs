@@ -12,8 +12,10 @@
 //! | [`land`] | commit, abort, keep |
 //! | [`pattern`] | run, speculate, best-of-n, ...: who runs, who wins |
 //! | [`process`] | one supervised process from outside |
+//! | [`waiting`] | a supervisor before it has an order |
 //! | [`supervise`] | the same from inside: namespaces, reaping |
 //! | [`cgroup`] | limits |
+//! | [`mounts`] | the table of mounts |
 //! | [`carry`] | work that goes elsewhere than a commit would put it |
 //!
 //! **Invariants**: no process of a trial outlives it; a branch that a pattern has made is
@@ -25,6 +27,7 @@ pub mod cgroup;
 pub mod detached;
 mod error;
 mod land;
+mod mounts;
 mod outcome;
 pub mod pattern;
 mod process;
@@ -33,8 +36,9 @@ mod settings;
 pub mod supervise;
 mod telemetry;
 mod view;
+mod waiting;
 
-pub use cancel::Interrupt;
+pub use cancel::Prepared;
 pub use error::TrialError;
 pub use land::end_tree;
 pub use outcome::{Fate, Outcome, Summary, TrialReport, Verdict};

@@ -4,20 +4,19 @@
 //! and its pipes are read to their end. What it prints is kept up to [`KEPT_BYTES`] from the end,
 //! however much it is, and read all the time, so it never blocks on a full pipe.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::supervise::protocol::{CONTROL_FD, Order, Report, SCORE_FD, Step};
+use super::supervise::protocol::{Order, Report, Step};
+use super::waiting::Waiting;
 use crate::proto::Score;
-use crate::sys::spawn::{above_standard, hand_over};
 
 /// How much of an output is kept.
 pub const KEPT_BYTES: usize = 64 << 10;
@@ -98,8 +97,7 @@ impl Killer {
 
 /// A process that runs.
 pub struct Process {
-    child: Child,
-    control: UnixStream,
+    supervisor: Waiting,
     started: Instant,
     pipes: Vec<Pipe>,
 }
@@ -114,48 +112,45 @@ struct Pipe {
 }
 
 impl Process {
-    /// Starts a supervisor and gives it `order`.
-    pub fn start(order: &Order, streams: Streams) -> io::Result<Process> {
-        let (control, theirs) = UnixStream::pair()?;
-        let (score, score_end) = pipe_with(PipeFlags::CLOEXEC)?;
-        let mut command = Command::new("/proc/self/exe");
-        command.arg("supervise");
-        let own = matches!(streams, Streams::Inherited);
-        if !own {
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        }
-        if order.own_session {
-            command.stdin(Stdio::null());
-        }
-        let ends = vec![
-            (above_standard(score_end)?, SCORE_FD),
-            (above_standard(theirs.into())?, CONTROL_FD),
-        ];
-        hand_over(&mut command, ends);
-        let mut child = command.spawn()?;
+    /// Gives `order` to a supervisor: to `spare` if there is one, else to a new one.
+    pub fn start(order: &Order, streams: Streams, spare: Option<Waiting>) -> io::Result<Process> {
+        let started = Instant::now();
         let shown = |number| matches!(streams, Streams::Shown).then_some(number);
-        let mut pipes = vec![Pipe::new(score, None)];
-        if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
-            pipes.push(Pipe::new(out.into(), shown(1)));
-            pipes.push(Pipe::new(err.into(), shown(2)));
-        }
-        let mut process = Process {
-            child,
-            control,
-            started: Instant::now(),
-            pipes,
+        let mut pipes = Vec::new();
+        let mut ends = Vec::new();
+        let mut pipe = |shown: Option<u8>| -> io::Result<()> {
+            let (from, end) = pipe_with(PipeFlags::CLOEXEC)?;
+            pipes.push(Pipe::new(from, shown));
+            ends.push(end);
+            Ok(())
         };
-        let order = serde_json::to_string(order).expect("an order has only string keys") + "\n";
-        if let Err(error) = process.control.write_all(order.as_bytes()) {
+        pipe(None)?;
+        if order.captured {
+            pipe(shown(1))?;
+            pipe(shown(2))?;
+        }
+        let mut fds: Vec<BorrowedFd<'_>> = ends.iter().map(AsFd::as_fd).collect();
+        if !order.own_session {
+            fds.push(rustix::stdio::stdin());
+        }
+        let mut supervisor = match spare {
+            Some(spare) => spare,
+            None => Waiting::execute()?,
+        };
+        if let Err(error) = supervisor.give(order, &fds) {
             // It died at once; what it had to say is on its standard error.
             log::debug!("a supervisor takes no order: {error}");
         }
-        Ok(process)
+        Ok(Process {
+            supervisor,
+            started,
+            pipes,
+        })
     }
 
     /// A handle that ends it.
     pub fn killer(&self) -> io::Result<Killer> {
-        self.control.try_clone().map(Killer)
+        self.supervisor.control().try_clone().map(Killer)
     }
 
     /// Waits for its end; ends it at `deadline`. `look` is called every so often where it is given,
@@ -176,14 +171,14 @@ impl Process {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 ended.timed_out = true;
                 deadline = None;
-                let _ = self.control.shutdown(Shutdown::Write);
+                let _ = self.supervisor.control().shutdown(Shutdown::Write);
             }
             if look.is_some_and(|look| look()) {
-                let _ = self.control.shutdown(Shutdown::Write);
+                let _ = self.supervisor.control().shutdown(Shutdown::Write);
             }
         }
         // The supervisor is the last of the trial: when it is gone, so are all.
-        let _ = self.child.wait();
+        self.supervisor.reap();
         ended.duration = self.started.elapsed();
         let mut outputs = self.pipes.into_iter().map(Pipe::finish);
         ended.score_text = outputs.next().unwrap_or_default();
@@ -202,7 +197,7 @@ impl Process {
                 tv_nsec: left.subsec_nanos().into(),
             }
         });
-        let sources: Vec<BorrowedFd<'_>> = std::iter::once(self.control.as_fd())
+        let sources: Vec<BorrowedFd<'_>> = std::iter::once(self.supervisor.control().as_fd())
             .chain(self.pipes.iter().filter(|p| p.open).map(|p| p.from.as_fd()))
             .collect();
         let mut fds: Vec<PollFd<'_>> = sources
@@ -225,7 +220,7 @@ impl Process {
             return true;
         }
         let mut buffer = [0; 4096];
-        match self.control.read(&mut buffer) {
+        match self.supervisor.control().read(&mut buffer) {
             Ok(0) => false,
             Ok(len) => {
                 said.extend_from_slice(&buffer[..len]);

@@ -1,66 +1,84 @@
 //! Where a trial's branch is to be seen, and from where else it is to be kept away.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use super::mounts;
 use super::supervise::protocol::View;
 use crate::client::{Branch, Workspace};
 use crate::proto::{Text, reserved};
 
 /// The paths of one command line's trials.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Place {
     /// The workspace's root, which shows the branch to an isolated trial.
     root: PathBuf,
-    over: Vec<Text>,
-    hide: Vec<Text>,
     /// Where one stands, below a branch's root.
     below: PathBuf,
+    covered: OnceLock<Covered>,
+}
+
+/// What an isolated trial is not to see.
+#[derive(Debug)]
+struct Covered {
+    /// The directories that show the branch instead of what they are.
+    over: Vec<Text>,
+    /// The directories that show nothing.
+    hide: Vec<Text>,
 }
 
 fn text(path: &Path) -> Text {
     Text::from(path.as_os_str().as_bytes())
 }
 
-impl Place {
-    /// Finds out for `workspace`, for one who stands in `here`.
-    pub fn of(workspace: &Workspace, here: &Branch) -> Place {
-        let root = workspace.root().to_owned();
-        let current = std::env::current_dir().unwrap_or_default();
-        let below = current.strip_prefix(&here.dir).unwrap_or(Path::new(""));
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mut over = other_mounts(&root, &mountinfo);
+impl Covered {
+    fn of(root: &Path) -> Covered {
+        let mountinfo = fs::read("/proc/self/mountinfo").unwrap_or_default();
+        let mut over = other_mounts(root, &mountinfo);
         let mut hide = Vec::new();
         // Only main says where base and store are; who is in a branch's own view sees neither.
         let config = root.join(reserved::SELF).join(reserved::CONFIG);
-        let config = fs::read_to_string(config).unwrap_or_default();
-        if let Some(base) = value(&config, "base").filter(|base| *base != root) {
+        let config = fs::read(config).unwrap_or_default();
+        if let Some(base) = value(&config, b"base ").filter(|base| *base != root) {
             over.push(base);
         }
-        if let Some(store) = value(&config, "store") {
-            let covered = over.iter().chain([&root]).any(|dir| store.starts_with(dir));
-            if !covered {
+        if let Some(store) = value(&config, b"store ") {
+            let mut dirs = over.iter().map(PathBuf::as_path).chain([root]);
+            if !dirs.any(|dir| store.starts_with(dir)) {
                 hide.push(store);
             }
         }
         // The root is covered last: what else is covered may be inside of it.
-        over.push(root.clone());
-        Place {
-            root,
+        over.push(root.to_owned());
+        Covered {
             over: over.iter().map(|dir| text(dir)).collect(),
             hide: hide.iter().map(|dir| text(dir)).collect(),
+        }
+    }
+}
+
+impl Place {
+    /// Finds out for `workspace`, for one who stands in `here`.
+    pub fn of(workspace: &Workspace, here: &Branch) -> Place {
+        let current = std::env::current_dir().unwrap_or_default();
+        let below = current.strip_prefix(&here.dir).unwrap_or(Path::new(""));
+        Place {
+            root: workspace.root().to_owned(),
             below: below.to_owned(),
+            covered: OnceLock::new(),
         }
     }
 
     /// The view of a trial in `branch`.
     pub fn view(&self, branch: &Branch, read_only_root: bool, no_network: bool) -> View {
+        let covered = self.covered.get_or_init(|| Covered::of(&self.root));
         View {
             branch: text(&branch.dir),
-            over: self.over.clone(),
-            hide: self.hide.clone(),
+            over: covered.over.clone(),
+            hide: covered.hide.clone(),
             read_only_root,
             no_network,
         }
@@ -84,29 +102,21 @@ impl Place {
 }
 
 /// An existing directory that the configuration names.
-fn value(config: &str, key: &str) -> Option<PathBuf> {
-    let line = config.lines().find_map(|line| line.strip_prefix(key));
-    let path = PathBuf::from(line?.strip_prefix(' ')?);
+fn value(config: &[u8], key: &[u8]) -> Option<PathBuf> {
+    let mut lines = config.split(|byte| *byte == b'\n');
+    let value = lines.find_map(|line| line.strip_prefix(key))?;
+    let path = PathBuf::from(OsStr::from_bytes(value));
     path.is_dir().then_some(path)
 }
 
 /// Where else the filesystem that has `root` is mounted.
-fn other_mounts(root: &Path, mountinfo: &str) -> Vec<PathBuf> {
-    let Ok(metadata) = fs::metadata(root) else {
+fn other_mounts(root: &Path, mountinfo: &[u8]) -> Vec<PathBuf> {
+    let Some(device) = mounts::device_at(root) else {
         return Vec::new();
     };
-    let (major, minor) = (
-        rustix::fs::major(metadata.dev()),
-        rustix::fs::minor(metadata.dev()),
-    );
-    let device = format!("{major}:{minor}");
-    mountinfo
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ').skip(2);
-            let (on, point) = (fields.next()?, fields.nth(1)?);
-            let point = PathBuf::from(point.replace("\\040", " "));
-            (on == device && point != root).then_some(point)
-        })
+    let on_it = mounts::parse(mountinfo).into_iter();
+    on_it
+        .filter(|mount| mount.device == device && mount.point != root)
+        .map(|mount| mount.point)
         .collect()
 }

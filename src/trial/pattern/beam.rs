@@ -43,7 +43,7 @@ pub fn beam_search(runner: &Runner<'_>, what: &Beam) -> Result<Summary, TrialErr
             break;
         }
         let before = summary.outcomes.len();
-        match runner.run_all(std::mem::take(&mut jobs), false, &mut |_| Flow::GoOn) {
+        match runner.run_all(std::mem::take(&mut jobs), false, &mut |_, _| Flow::GoOn) {
             Ok(mut level) => summary.outcomes.append(&mut level),
             Err(error) => {
                 land_nested(runner, &mut summary, None);

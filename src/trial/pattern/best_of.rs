@@ -11,7 +11,7 @@ use crate::trial::runner::{Action, Flow, Runner};
 /// Runs `count` trials of `action`.
 pub fn best_of(runner: &Runner<'_>, count: u32, action: &Action) -> Result<Summary, TrialError> {
     let jobs = (0..count).map(|index| runner.job(index, action.clone()));
-    let outcomes = runner.run_all(jobs.collect(), false, &mut |_| Flow::GoOn)?;
+    let outcomes = runner.run_all(jobs.collect(), false, &mut |_, _| Flow::GoOn)?;
     let mut summary = Summary {
         winner: best(&outcomes),
         outcomes,

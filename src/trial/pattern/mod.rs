@@ -21,7 +21,7 @@ pub use parallel::{Carried, Failure, Parallel, ParallelSummary, Policy, parallel
 pub use reflexion::{Reflexion, reflexion};
 pub use run::{After, Decision, Run, run};
 pub use speculate::speculate;
-pub use tournament::{Round, Tournament, tournament};
+pub use tournament::{Round, Tournament, TournamentSummary, tournament};
 pub use tree::{Tree, tree_of_thoughts};
 
 use std::ffi::OsString;
@@ -39,7 +39,7 @@ fn race(runner: &Runner<'_>, jobs: Vec<Job>) -> Result<Summary, TrialError> {
     let mut summary = Summary::default();
     let mut winner = None;
     let mut refused = false;
-    summary.outcomes = runner.run_all(jobs, false, &mut |outcome| {
+    summary.outcomes = runner.run_all(jobs, false, &mut |outcome, others| {
         if !outcome.success() {
             return Flow::GoOn;
         }
@@ -48,7 +48,7 @@ fn race(runner: &Runner<'_>, jobs: Vec<Job>) -> Result<Summary, TrialError> {
             winner = place;
             return Flow::Stop;
         }
-        match runner.land(outcome) {
+        match runner.land_before(outcome, others) {
             Landing::Landed => {
                 winner = place;
                 summary.committed = true;

@@ -215,7 +215,7 @@ fn run_with_retries(
             .map(|index| job(runner, what, join, (*index, attempt)));
         let fail_fast = what.policy == Policy::FailFast && attempt == what.retries;
         let prepare = |label: Option<&str>, branch: &Branch| carry_in(what, label, join, branch);
-        let outcomes = runner.run_prepared(jobs.collect(), &prepare, &mut |outcome| {
+        let outcomes = runner.run_prepared(jobs.collect(), &prepare, &mut |outcome, _| {
             if !outcome.success() && fail_fast {
                 stopped = true;
                 return Flow::Stop;
@@ -336,8 +336,10 @@ fn land_join(
             .push(format!("the result is in {}", join.path));
         return Ok(());
     }
-    match join.command(Verb::Commit, &Command::Commit) {
-        Ok(()) => {
+    match join.commit(number) {
+        Ok(unpublished) => {
+            let notes = unpublished.map(|error| format!("the results have landed, but {error}"));
+            done.summary.notes.extend(notes);
             done.summary.committed = true;
             done.summary.verdict = Verdict::Won;
             runner.restore_kept(&mut done.summary.outcomes);

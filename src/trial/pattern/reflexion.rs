@@ -33,7 +33,7 @@ pub fn reflexion(runner: &Runner<'_>, what: &Reflexion) -> Result<Summary, Trial
         }
         let mut job = runner.job(0, what.action.clone());
         (job.attempt, job.told, job.feedback) = (attempt, attempt, feedback);
-        let mut outcomes = runner.run_all(vec![job], false, &mut |_| Flow::GoOn)?;
+        let mut outcomes = runner.run_all(vec![job], false, &mut |_, _| Flow::GoOn)?;
         let Some(mut outcome) = outcomes.pop() else {
             break;
         };

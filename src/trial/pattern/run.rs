@@ -35,7 +35,7 @@ pub struct Run<'a> {
 pub fn run(runner: &Runner<'_>, what: Run<'_>) -> Result<Summary, TrialError> {
     let job = runner.job(0, what.action);
     let mut summary = Summary {
-        outcomes: runner.run_all(vec![job], true, &mut |_| Flow::GoOn)?,
+        outcomes: runner.run_all(vec![job], true, &mut |_, _| Flow::GoOn)?,
         ..Summary::default()
     };
     conclude(runner, &mut summary);

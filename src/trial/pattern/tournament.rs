@@ -36,13 +36,19 @@ pub struct Round {
     pub winner: u32,
 }
 
+/// What came of it.
+#[derive(Debug)]
+pub struct TournamentSummary {
+    /// The trials, and whether the winner landed.
+    pub summary: Summary,
+    /// The matches, in the order in which they were played.
+    pub rounds: Vec<Round>,
+}
+
 /// Runs the trials, then the matches.
-pub fn tournament(
-    runner: &Runner<'_>,
-    what: &Tournament,
-) -> Result<(Summary, Vec<Round>), TrialError> {
+pub fn tournament(runner: &Runner<'_>, what: &Tournament) -> Result<TournamentSummary, TrialError> {
     let jobs = (0..what.count).map(|index| runner.job(index, what.action.clone()));
-    let outcomes = runner.run_all(jobs.collect(), false, &mut |_| Flow::GoOn)?;
+    let outcomes = runner.run_all(jobs.collect(), false, &mut |_, _| Flow::GoOn)?;
     let mut summary = Summary {
         outcomes,
         ..Summary::default()
@@ -50,25 +56,24 @@ pub fn tournament(
     let mut rounds = Vec::new();
     let entrants = (0..summary.outcomes.len()).filter(|place| summary.outcomes[*place].success());
     let entrants: Vec<usize> = entrants.collect();
-    match play(
-        runner,
-        &what.judge,
-        &summary.outcomes,
-        entrants,
-        &mut rounds,
-    ) {
+    let outcomes = &summary.outcomes;
+    let played = play(runner, &what.judge, outcomes, entrants, &mut rounds);
+    let failed = match played {
         Ok(winner) => {
             summary.winner = winner;
-            finish(runner, &mut summary);
-            Ok((summary, rounds))
+            None
         }
         Err(error) => {
-            finish(runner, &mut summary);
-            match summary.signal {
-                Some(_) => Ok((summary, rounds)),
-                None => Err(error),
-            }
+            // Where the time is over, that is why.
+            runner.is_over();
+            Some(error)
         }
+    };
+    finish(runner, &mut summary);
+    let ended = summary.signal.is_some() || summary.timed_out;
+    match failed.filter(|_| !ended) {
+        Some(error) => Err(error),
+        None => Ok(TournamentSummary { summary, rounds }),
     }
 }
 

@@ -40,7 +40,7 @@ pub fn tree_of_thoughts(runner: &Runner<'_>, what: &Tree) -> Result<Summary, Tri
             (job.parent, job.attempt) = (parent.clone(), depth);
             job
         });
-        match runner.run_all(jobs.collect(), false, &mut |_| Flow::GoOn) {
+        match runner.run_all(jobs.collect(), false, &mut |_, _| Flow::GoOn) {
             Ok(mut level) => summary.outcomes.append(&mut level),
             Err(error) => {
                 land_nested(runner, &mut summary, None);

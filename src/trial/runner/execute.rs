@@ -1,8 +1,8 @@
 //! Running one command in a branch, under a supervisor.
 
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::{Action, Forked, Runner};
@@ -17,6 +17,16 @@ use crate::trial::supervise::protocol::{Order, Step};
 
 /// The longest feedback: one string of an environment has at most 128 KiB (execve(2)).
 const FEEDBACK_BYTES: usize = 96 << 10;
+
+/// What ends a command from here.
+struct Ends<'a> {
+    /// With whom it is ended.
+    group: &'a Arc<Group>,
+    /// Called every so often; it is ended by the answer `true`.
+    look: Option<&'a dyn Fn() -> bool>,
+    /// When it is ended, whatever its own time limit.
+    deadline: Option<Instant>,
+}
 
 impl Runner<'_> {
     pub(super) fn execute(&self, forked: &Forked, group: &Arc<Group>) -> (Ended, Used) {
@@ -55,8 +65,12 @@ impl Runner<'_> {
             &job.action,
             &env,
             cgroup.as_ref(),
-            group,
-            look,
+            &Ends {
+                group,
+                look,
+                // The pattern ends its trials together.
+                deadline: None,
+            },
         );
         let used = cgroup.as_ref().map(cgroup::Group::used).unwrap_or_default();
         (ended, used)
@@ -82,13 +96,12 @@ impl Runner<'_> {
         action: &Action,
         env: &[(&str, Text)],
         cgroup: Option<&cgroup::Group>,
-        group: &Arc<Group>,
-        look: Option<&dyn Fn() -> bool>,
+        ends: &Ends<'_>,
     ) -> Ended {
         loop {
             let isolated = !self.not_isolated.load(Ordering::Relaxed);
-            let order = self.order(branch, action, env, cgroup, isolated);
-            let mut ended = self.start(&order, self.streams, group, look);
+            let order = self.order((branch, isolated), action, env, cgroup, self.streams);
+            let mut ended = self.start(&order, self.streams, ends);
             match ended.not_started {
                 Some((step, _))
                     if step.isolates() && self.settings.isolation == Isolation::Auto =>
@@ -102,29 +115,30 @@ impl Runner<'_> {
                 }
                 _ => {
                     let killed = ended.code.is_none() && !ended.timed_out;
-                    ended.cancelled = killed && group.is_stopped();
+                    ended.cancelled = killed && ends.group.is_stopped();
                     return ended;
                 }
             }
         }
     }
 
-    fn start(
-        &self,
-        order: &Order,
-        streams: Streams,
-        group: &Arc<Group>,
-        look: Option<&dyn Fn() -> bool>,
-    ) -> Ended {
-        let started = Process::start(order, streams).and_then(|process| {
+    fn start(&self, order: &Order, streams: Streams, ends: &Ends<'_>) -> Ended {
+        let spare = self
+            .spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let started = Process::start(order, streams, spare).and_then(|process| {
             let killer = process.killer()?;
-            Ok((process, group.register(killer)))
+            Ok((process, ends.group.register(killer)))
         });
         match started {
             Ok((process, key)) => {
-                let limit = self.settings.trial_timeout;
-                let ended = process.wait(limit.map(|limit| Instant::now() + limit), look);
-                group.remove(key);
+                let own = self.settings.trial_timeout;
+                let own = own.map(|limit| Instant::now() + limit);
+                let deadline = own.into_iter().chain(ends.deadline).min();
+                let ended = process.wait(deadline, ends.look);
+                ends.group.remove(key);
                 ended
             }
             Err(error) => Ended {
@@ -136,11 +150,11 @@ impl Runner<'_> {
 
     fn order(
         &self,
-        branch: &Branch,
+        (branch, isolated): (&Branch, bool),
         action: &Action,
         env: &[(&str, Text)],
         cgroup: Option<&cgroup::Group>,
-        isolated: bool,
+        streams: Streams,
     ) -> Order {
         let bytes = |path: &std::path::Path| Text::from(path.as_os_str().as_bytes());
         let dir = self.place.start_dir(branch, isolated);
@@ -165,6 +179,7 @@ impl Runner<'_> {
             env: variables,
             dir: bytes(&dir),
             own_session: self.own_session,
+            captured: streams != Streams::Inherited,
             cgroups: procs.iter().map(|file| bytes(file)).collect(),
             view: isolated.then(|| self.place.view(branch, read_only_root, no_network)),
         }
@@ -173,7 +188,15 @@ impl Runner<'_> {
     /// Runs a command of the pattern's own in `branch`: a critique, an expansion.
     pub fn consult(&self, branch: &Branch, action: &Action, env: &[(&str, Text)]) -> Ended {
         let group = self.interrupt.group();
-        self.supervised(branch, action, env, None, &group, None)
+        self.supervised(branch, action, env, None, &self.ends_with_pattern(&group))
+    }
+
+    fn ends_with_pattern<'a>(&self, group: &'a Arc<Group>) -> Ends<'a> {
+        Ends {
+            group,
+            look: None,
+            deadline: self.deadline,
+        }
     }
 
     /// Runs a command of the pattern's own at the workspace's root, where it sees all branches: a
@@ -181,8 +204,9 @@ impl Runner<'_> {
     pub fn consult_outside(&self, action: &Action) -> Ended {
         let group = self.interrupt.group();
         let branch = &self.parent;
-        let order = self.order(branch, action, &[], None, false);
-        let mut ended = self.start(&order, Streams::Captured, &group, None);
+        let streams = Streams::Captured;
+        let order = self.order((branch, false), action, &[], None, streams);
+        let mut ended = self.start(&order, streams, &self.ends_with_pattern(&group));
         ended.cancelled = ended.code.is_none() && group.is_stopped();
         ended
     }

@@ -21,12 +21,13 @@ use std::time::Instant;
 
 use crate::client::{Branch, Workspace};
 use crate::proto::{BranchName, LimitsChange, Text, TrialPhase};
-use crate::trial::cancel::{Group, Interrupt};
+use crate::trial::cancel::{Group, Interrupt, Prepared};
 use crate::trial::cgroup::{self, Hierarchies, Used};
 use crate::trial::outcome::Outcome;
 use crate::trial::process::{Ended, Streams};
 use crate::trial::settings::{Isolation, Settings};
 use crate::trial::view::Place;
+use crate::trial::waiting::Waiting;
 use crate::trial::{Progress, TrialError, land, telemetry};
 
 /// How much of each output an event keeps.
@@ -84,6 +85,10 @@ pub enum Flow {
     Stop,
 }
 
+/// What is done about a trial that has ended by itself, given the processes of those that run beside
+/// it.
+pub type Decide<'a> = dyn FnMut(&mut Outcome, &Group) -> Flow + 'a;
+
 /// What is done to a branch before its command, given the label.
 pub type Prepare<'a> = dyn Fn(Option<&str>, &Branch) -> Result<(), TrialError> + 'a;
 
@@ -110,6 +115,7 @@ pub struct Runner<'a> {
     not_isolated: AtomicBool,
     timed_out: AtomicBool,
     told: Mutex<Vec<telemetry::Told>>,
+    spare: Mutex<Option<Waiting>>,
 }
 
 /// A trial with its branch.
@@ -125,7 +131,7 @@ impl<'a> Runner<'a> {
         workspace: &'a Workspace,
         settings: &'a Settings,
         progress: &'a dyn Progress,
-        interrupt: Arc<Interrupt>,
+        prepared: Prepared,
     ) -> Result<Runner<'a>, TrialError> {
         let parent = workspace.branch(&crate::client::Address::here())?;
         let run = random_name()?;
@@ -143,7 +149,8 @@ impl<'a> Runner<'a> {
             parent,
             settings,
             progress,
-            interrupt,
+            interrupt: prepared.interrupt,
+            spare: Mutex::new(prepared.spare),
             streams: Streams::Captured,
             own_session: true,
             run,
@@ -204,7 +211,7 @@ impl<'a> Runner<'a> {
         &self,
         jobs: Vec<Job>,
         alone: bool,
-        decide: &mut dyn FnMut(&mut Outcome) -> Flow,
+        decide: &mut Decide<'_>,
     ) -> Result<Vec<Outcome>, TrialError> {
         let forked = self.fork_all(jobs, alone)?;
         Ok(self.run_forked(forked, decide))
@@ -215,7 +222,7 @@ impl<'a> Runner<'a> {
         &self,
         jobs: Vec<Job>,
         prepare: &Prepare<'_>,
-        decide: &mut dyn FnMut(&mut Outcome) -> Flow,
+        decide: &mut Decide<'_>,
     ) -> Result<Vec<Outcome>, TrialError> {
         let forked = self.fork_all(jobs, false)?;
         for one in &forked {
@@ -289,11 +296,7 @@ impl<'a> Runner<'a> {
         name
     }
 
-    fn run_forked(
-        &self,
-        forked: Vec<Forked>,
-        decide: &mut dyn FnMut(&mut Outcome) -> Flow,
-    ) -> Vec<Outcome> {
+    fn run_forked(&self, forked: Vec<Forked>, decide: &mut Decide<'_>) -> Vec<Outcome> {
         let count = forked.len();
         let group = self.interrupt.group();
         let queue = Mutex::new(forked.into_iter().enumerate().collect::<VecDeque<_>>());
@@ -319,7 +322,7 @@ impl<'a> Runner<'a> {
                 };
                 match received {
                     Ok((place, mut outcome)) => {
-                        if !outcome.ended.cancelled && decide(&mut outcome) == Flow::Stop {
+                        if !outcome.ended.cancelled && decide(&mut outcome, &group) == Flow::Stop {
                             group.stop();
                         }
                         outcomes[place] = Some(outcome);

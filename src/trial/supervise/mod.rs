@@ -17,9 +17,11 @@
 
 mod descendants;
 mod namespaces;
+mod outside;
 mod program;
 pub mod protocol;
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 
@@ -28,8 +30,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::Pid;
 
-use super::supervise::protocol::{CONTROL_FD, Order, Report, Step};
+use super::supervise::protocol::{Order, Report, SCORE_FD, Step};
 use crate::sys;
+use outside::Outside;
 
 /// A step that failed.
 #[derive(Debug)]
@@ -46,35 +49,66 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     }
 }
 
-/// Runs a supervisor to its end and gives its exit code; nobody but [`super::process`] starts one.
+/// What the program is called with to be a supervisor, and nothing else.
+pub const VERB: &str = "supervise";
+
+/// Runs an executed supervisor to its end and gives its exit code; nobody but [`super::waiting`]
+/// starts one.
 pub fn supervise() -> u8 {
-    match control() {
-        Ok((order, control)) => {
+    // The numbers from 3 on are the trial's; what this process opens has to be elsewhere.
+    match sys::spawn::standard_input() {
+        Ok(control) => with_socket(control.into()),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Runs a supervisor with this control socket to its end and gives its exit code.
+pub fn with_socket(control: UnixStream) -> u8 {
+    match take_order(&control) {
+        Ok(Some(order)) => {
             let mut supervisor = Supervisor { control };
             if let Err(Failed(step, error)) = supervisor.run(&order) {
                 supervisor.fail(step, &error);
             }
             0
         }
-        Err(error) => {
-            let _ = writeln!(
-                io::stderr(),
-                "branchfs: only branchfs itself starts a supervisor: {error}"
-            );
-            2
-        }
+        // Nothing was to be done.
+        Ok(None) => 0,
+        Err(error) => refuse(&error),
     }
 }
 
-/// Takes the socket and reads the order from it.
-fn control() -> io::Result<(Order, UnixStream)> {
-    // The numbers from 3 on are the trial's; what this process opens has to be elsewhere.
-    let control = UnixStream::from(sys::spawn::above_standard(sys::spawn::inherited(
-        CONTROL_FD,
-    )?)?);
+fn refuse(error: &io::Error) -> u8 {
+    let _ = writeln!(
+        io::stderr(),
+        "branchfs: only branchfs itself starts a supervisor: {error}"
+    );
+    2
+}
+
+/// Reads the order and puts the descriptors where the program looks for them; `None` if there is
+/// none.
+fn take_order(control: &UnixStream) -> io::Result<Option<Order>> {
+    let fds = match sys::spawn::receive(control) {
+        Ok(fds) => fds,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let mut line = String::new();
-    BufReader::new(&control).read_line(&mut line)?;
-    Ok((serde_json::from_str(&line)?, control))
+    BufReader::new(control).read_line(&mut line)?;
+    let order: Order = serde_json::from_str(&line)?;
+    let mut numbers = vec![SCORE_FD];
+    if order.captured {
+        numbers.extend([1, 2]);
+    }
+    match order.own_session {
+        true => sys::spawn::place(File::open("/dev/null")?, 0)?,
+        false => numbers.push(0),
+    }
+    for (fd, number) in fds.into_iter().zip(numbers) {
+        sys::spawn::place(fd, number)?;
+    }
+    Ok(Some(order))
 }
 
 /// One end of the control socket, and what is done behind it.
@@ -115,6 +149,7 @@ impl Supervisor {
     /// Two processes: this one, and the init of the trial's pid namespace.
     fn run_isolated(&mut self, order: &Order, signals: &SignalFd) -> Result<(), Failed> {
         let view = order.view.as_ref().expect("an isolated trial has a view");
+        let mut outside = Outside::open(view.root()).at(Step::Mounts)?;
         namespaces::enter(view)?;
         match sys::process::fork().at(Step::Fork)? {
             sys::process::Forked::Child => {
@@ -125,7 +160,7 @@ impl Supervisor {
                 std::process::exit(0);
             }
             sys::process::Forked::Parent(init) => {
-                program::wait_or_kill(init, &self.control);
+                program::wait_or_kill(init, &self.control, &mut outside);
                 Ok(())
             }
         }

@@ -1,12 +1,13 @@
 //! The namespaces of an isolated trial.
 //!
-//! A user namespace, so that nothing here takes root; in it a mount namespace in which the branch
-//! lies over the workspace's path, and a pid namespace. Users and groups keep their numbers: root
-//! keeps all of them, another user its own.
+//! A mount namespace in which the branch lies over the workspace's path, and a pid namespace; both
+//! in a user namespace, so that nothing here takes root. Users and groups keep their numbers: root
+//! keeps all of them, another user its own. Root needs no user namespace to make the others, and
+//! does without: so it can still unmount in them ([`super::outside`]).
 //!
 //! A program that runs as user 0 would have the capability to unmount what lies over the workspace.
-//! So it gets a second user namespace ([`lock_mounts`]): mounts that belong to a namespace further
-//! up cannot be taken apart (mount_namespaces(7)), and processes there cannot be entered.
+//! So it gets a user namespace of its own ([`lock_mounts`]): mounts that belong to a namespace
+//! further up cannot be taken apart (mount_namespaces(7)), and processes there cannot be entered.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -26,11 +27,14 @@ use crate::sys::process::Forked;
 
 /// Makes the namespaces and the mounts; the next process that this one starts is pid 1.
 pub fn enter(view: &View) -> Result<(), Failed> {
-    let mut flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
+    let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
     if view.no_network {
         flags |= CloneFlags::CLONE_NEWNET;
     }
-    enter_user_namespace(flags)?;
+    // A container's root may be one in name only.
+    if !geteuid().is_root() || unshare(flags).is_err() {
+        enter_user_namespace(flags | CloneFlags::CLONE_NEWUSER)?;
+    }
     if view.no_network {
         sys::confine::loopback_up().at(Step::Namespaces)?;
     }

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
+use super::outside::Outside;
 use super::protocol::{Order, Report, SCORE_FD, Step};
 use super::{Failed, namespaces};
 use crate::sys;
@@ -112,7 +113,7 @@ pub fn wait_for_child_or_hangup(signals: &SignalFd, control: &UnixStream) -> boo
 }
 
 /// Waits for the end of a namespace's init; kills it when the control socket ends.
-pub fn wait_or_kill(init: Pid, control: &UnixStream) {
+pub fn wait_or_kill(init: Pid, control: &UnixStream, outside: &mut Outside) {
     let Ok(held) = rustix::process::pidfd_open(init, rustix::process::PidfdFlags::empty()) else {
         let _ = kill_process(init, Signal::KILL);
         wait_for(init);
@@ -122,11 +123,20 @@ pub fn wait_or_kill(init: Pid, control: &UnixStream) {
         let mut fds = [
             PollFd::new(&held, PollFlags::IN),
             PollFd::new(control, PollFlags::IN),
+            PollFd::from_borrowed_fd(outside.changes(), PollFlags::PRI),
         ];
-        match poll(&mut fds, None) {
-            Err(Errno::INTR) => continue,
-            Ok(_) if fds[1].revents().is_empty() => break,
-            _ => {
+        let polled = poll(&mut fds, None);
+        let [ended, hangup, changed] = [0, 1, 2].map(|fd: usize| !fds[fd].revents().is_empty());
+        match polled {
+            Err(Errno::INTR) => {}
+            Ok(_) if hangup => {
+                let _ = kill_process(init, Signal::KILL);
+                break;
+            }
+            Ok(_) if ended => break,
+            Ok(_) if changed => outside.follow(),
+            Ok(_) => {}
+            Err(_) => {
                 let _ = kill_process(init, Signal::KILL);
                 break;
             }

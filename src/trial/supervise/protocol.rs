@@ -1,7 +1,12 @@
 //! What the two ends of a supervisor's control socket say: one JSON object per line.
 //!
-//! The starting side sends one [`Order`] and then nothing; that it closes its end, however that
-//! comes about, means "end the trial". The supervisor answers with [`Report`]s.
+//! A supervisor that is executed has the socket as its standard input. The starting side sends
+//! descriptors, one [`Order`] and then nothing; that it closes its end, however that comes about,
+//! means "end the trial". The descriptors are, in this order: where the score goes; the program's
+//! standard output and error, if they are captured; its standard input, if it has no session of its
+//! own. The supervisor answers with [`Report`]s.
+
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +14,6 @@ use crate::proto::Text;
 
 /// The descriptor at which a trial finds where to write its score.
 pub const SCORE_FD: i32 = 3;
-/// The descriptor at which a supervisor finds its control socket.
-pub const CONTROL_FD: i32 = 4;
 
 /// What to run, and how.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,8 +24,10 @@ pub struct Order {
     pub env: Vec<(String, Text)>,
     /// Where it starts, as it will see that directory.
     pub dir: Text,
-    /// Whether it gets a session of its own, away from the terminal.
+    /// Whether it gets a session of its own and no input, away from the terminal.
     pub own_session: bool,
+    /// Whether its outputs go elsewhere than those of the supervisor.
+    pub captured: bool,
     /// The `cgroup.procs` files to join before anything else.
     pub cgroups: Vec<Text>,
     /// What it may see; everything if `None`.
@@ -42,6 +47,14 @@ pub struct View {
     pub read_only_root: bool,
     /// Whether there is no network but a loopback of its own.
     pub no_network: bool,
+}
+
+impl View {
+    /// The workspace's path, where the trial sees its branch.
+    pub fn root(&self) -> &Path {
+        // It is covered last.
+        self.over.last().map_or(Path::new("/"), Text::as_path)
+    }
 }
 
 /// What a supervisor has to say.

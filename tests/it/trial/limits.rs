@@ -32,6 +32,11 @@ fn a_memory_limit_kills_one_trial_and_no_other() {
         [&Value::from(false), &Value::from(true), &Value::from(false)]
     );
     assert_eq!(results[1]["error"], "out of memory");
+    // Where the command goes on, one is told all the same.
+    let script = format!("{GREEDY}; true");
+    let args = ["--memory-limit", "64M", "--", "sh", "-c", &script];
+    let done = super::branchfs(&ws, "run", &args).ok();
+    assert!(done.err.contains("more memory"), "{}", done.err);
     assert_eq!(told["winner"]["index"], 0);
 }
 

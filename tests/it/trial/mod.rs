@@ -12,6 +12,7 @@ mod parallel;
 mod patterns;
 mod run;
 mod supervision;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

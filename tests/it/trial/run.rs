@@ -54,7 +54,8 @@ fn what_is_done_with_the_branch_can_be_chosen() {
 
 #[test]
 fn a_command_that_cannot_be_executed_is_told_as_env_does() {
-    check(&["--", "no-such-program"], 1, false, false);
+    check(&["--", "no-such-program"], 127, false, false);
+    check(&["--", "./file"], 126, false, false);
     let ws = Workspace::with_base(small_base);
     let (code, told) = json(&ws, "run", &["--", "no-such-program"]);
     assert_eq!((code, &told["exit_code"]), (127, &127.into()));

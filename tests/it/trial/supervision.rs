@@ -94,13 +94,32 @@ fn time_limits_end_a_trial_and_a_pattern() {
         assert_eq!(code, 4, "{told}");
         assert_eq!(told["winner"], serde_json::Value::Null);
     }
-    let done = branchfs(
-        &ws,
-        "run",
-        &["--trial-timeout", "200ms", "--", "sleep", "1000"],
-    );
-    assert_eq!(done.code, 124, "{}", done.err);
+    for limit in ["--timeout", "--trial-timeout"] {
+        let done = branchfs(&ws, "run", &[limit, "200ms", "--", "sleep", "1000"]);
+        assert_eq!(done.code, 124, "{}", done.err);
+        assert!(done.err.contains("time was over"), "{}", done.err);
+    }
     assert!(branches(&ws).is_empty());
+}
+
+#[test]
+fn the_time_of_a_pattern_ends_what_it_asks_too() {
+    let ws = Workspace::with_base(small_base);
+    let limit = ["--timeout", "500ms"];
+    for (verb, args) in [
+        ("reflexion", ["--critique", "sleep 1000", "--", "false"]),
+        ("tournament", ["--judge", "sleep 1000", "--", "true"]),
+    ] {
+        let count: &[&str] = if verb == "tournament" {
+            &["-n", "2"]
+        } else {
+            &[]
+        };
+        let (code, told) = json(&ws, verb, &[&limit[..], count, &args].concat());
+        assert_eq!((code, &told["timed_out"]), (4, &true.into()), "{told}");
+        assert_eq!(told["committed"], false);
+        assert!(branches(&ws).is_empty());
+    }
 }
 
 #[test]
