@@ -9,8 +9,8 @@ use crate::trial::pattern;
 ///
 /// The strategies of the first level are given; the expansion, a shell command, runs in the branch
 /// of the best trial of a level and prints those of the next, one per line. A trial writes its
-/// score to descriptor 3. The best of the last level that had a success lands, with all that it builds
-/// on.
+/// score to descriptor 3. The best of the last level that had a success lands, with all that it
+/// builds on.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

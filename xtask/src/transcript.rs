@@ -1,4 +1,5 @@
-//! How the verbs that show something tell what they do: steps, commands and answers; coloured on a terminal.
+//! How the verbs that show something tell what they do: steps, commands and answers, coloured on a
+//! terminal.
 
 use std::io::{IsTerminal, Write};
 

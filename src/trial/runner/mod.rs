@@ -85,8 +85,8 @@ pub enum Flow {
     Stop,
 }
 
-/// What is done about a trial that has ended by itself, given the processes of those that run beside
-/// it.
+/// What is done about a trial that has ended by itself, given the processes of those that run
+/// beside it.
 pub type Decide<'a> = dyn FnMut(&mut Outcome, &Group) -> Flow + 'a;
 
 /// What is done to a branch before its command, given the label.

@@ -36,7 +36,7 @@ pub fn show(world: &World) -> Done {
         slow_runs.display(),
         suite()
     );
-    // It is told when the first has failed and the second runs, so that there is a loser to be ended.
+    // It is told when the first has failed and the second runs, so there is a loser to be ended.
     let right = format!(
         "until [ -e {} ]; do sleep 0.01; done; {} && {}",
         go.display(),
