@@ -11,9 +11,9 @@ use crate::trial::pattern;
 
 /// Try a command again and again, told each time what was wrong
 ///
-/// Every attempt has a fresh branch. The critique, a shell command, runs in the branch of an attempt
-/// that failed, with what the attempt printed in BRANCHING_FEEDBACK; what it prints is the next
-/// attempt's BRANCHING_FEEDBACK. Without a critique that is what the attempt printed.
+/// Every attempt has a fresh branch. The critique, a shell command, runs in the branch of an
+/// attempt that failed, with what the attempt printed in BRANCHING_FEEDBACK; what it prints is the
+/// next attempt's BRANCHING_FEEDBACK. Without a critique that is what the attempt printed.
 /// BRANCHING_ATTEMPT is the attempt, from 0. The first success lands.
 #[derive(Debug, clap::Args)]
 pub struct Args {

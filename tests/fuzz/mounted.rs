@@ -120,7 +120,6 @@ impl Mounted {
             metrics: Arc::default(),
             exclusive: true,
             show_reserved: random.once_in(2),
-            visitor: None,
             config: String::new(),
             write_back: Box::new(|| ()),
             cache_writes: Arc::default(),
