@@ -16,6 +16,7 @@
 //! | [`background`] | fork, and telling the parent when the mount answers |
 //! | [`serve`](mod@serve) | the daemon from start to end, signals included |
 //! | [`mounted`] | a mount served by threads of this process |
+//! | [`watchdog`] | requests that stand still |
 //! | [`system_log`] | where the log goes |
 //! | [`supervisor`] | telling systemd that the mount answers |
 //! | [`doctor`] | whether this machine can do it |
@@ -55,6 +56,7 @@ mod system_log;
 #[cfg(test)]
 mod tests;
 mod visitor;
+mod watchdog;
 mod workspace;
 mod write_back;
 
@@ -69,6 +71,7 @@ pub use options::{MountFlag, MountOptions, OptionError, Policy, Publish};
 pub use remount::{mounted_options, remount};
 pub use serve::{DaemonConfig, serve};
 pub use system_log::start_log;
+pub use watchdog::Patience;
 pub use workspace::{
     Finding, Request, STORE_NAME, Verified, check_store, collect_store, mount_workspace,
 };

@@ -14,6 +14,7 @@ use super::detach::{absolute, ask, clear_dead_mount, unmount};
 use super::error::DaemonError;
 use super::options::MountOptions;
 use super::site::Site;
+use super::watchdog::{Patience, Watchdog};
 use crate::fuse::{self, Connection, End, Notifier, SessionConfig};
 use crate::vfs::metrics::Metrics;
 use crate::vfs::ops::{KernelCache, Ops};
@@ -31,6 +32,8 @@ pub struct MountConfig {
     pub options: MountOptions,
     /// Threads and the like.
     pub session: SessionConfig,
+    /// When a request stands still, and what then.
+    pub patience: Patience,
 }
 
 impl MountConfig {
@@ -42,6 +45,7 @@ impl MountConfig {
             mountpoint_fd: None,
             options: MountOptions::default(),
             session: SessionConfig::default(),
+            patience: Patience::default(),
         }
     }
 }
@@ -61,6 +65,8 @@ pub struct Mounted<O: Ops> {
     kernel: Kernel,
     site: Site,
     server: Option<JoinHandle<Result<End, fuse::Error>>>,
+    /// Ends after everything that may stand still.
+    watchdog: Option<Watchdog>,
 }
 
 impl<O: Ops> Mounted<O> {
@@ -96,8 +102,10 @@ impl<O: Ops> Mounted<O> {
             kernel,
             site,
             server: None,
+            watchdog: None,
         };
         mounted.serve(device, &notifier, config.session)?;
+        mounted.watch(config.patience)?;
         ask(&mountpoint).map_err(|error| DaemonError::NoAnswer {
             mountpoint,
             source: error.into(),
@@ -123,6 +131,22 @@ impl<O: Ops> Mounted<O> {
                     source,
                 })?;
         self.server = Some(server);
+        Ok(())
+    }
+
+    fn watch(&mut self, patience: Patience) -> Result<(), DaemonError> {
+        let (site, ops) = (self.site.clone(), Arc::clone(&self.ops));
+        let cut = move || {
+            ops.doubt("a request stood still");
+            site.abort();
+        };
+        let metrics = Arc::clone(&self.kernel.metrics);
+        let watchdog = Watchdog::start(patience, metrics, cut);
+        let watchdog = watchdog.map_err(|source| DaemonError::Process {
+            step: "start a thread",
+            source,
+        })?;
+        self.watchdog = Some(watchdog);
         Ok(())
     }
 

@@ -63,6 +63,7 @@ where
     clear_dead_mount(&mount.mountpoint)?;
     // The working directory is about to change.
     mount.mountpoint = absolute(&mount.mountpoint)?;
+    mount.patience.end_process = true;
     if daemon.foreground {
         return run(&mount, daemon, build, &mut Ready::nobody());
     }

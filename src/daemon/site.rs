@@ -73,6 +73,18 @@ impl Site {
         self.cut()
     }
 
+    /// Cuts the connection, and leaves the mount where it is: what is below it shows to nobody who
+    /// works in it.
+    pub(super) fn abort(&self) {
+        let aborted = abort_connection(self.device);
+        if !aborted && rustix::process::geteuid().is_root() && self.is_on_top() {
+            // Aborts first and then finds the mount busy, or not.
+            let _ = take_down(&self.mountpoint, UnmountFlags::FORCE);
+        } else if !aborted {
+            log::error!("the connection cannot be cut");
+        }
+    }
+
     /// Takes the mount out of the tree and cuts the connection, whoever uses it.
     pub(super) fn cut(&self) -> bool {
         if !self.is_on_top() {

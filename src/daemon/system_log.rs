@@ -44,6 +44,13 @@ pub fn start_log(verbose: u8) {
     // A second start, in tests, changes nothing.
     if log::set_boxed_logger(Box::new(SystemLog { stderr })).is_ok() {
         log::set_max_level(most);
+        // From the background nobody reads what a panic prints.
+        std::panic::set_hook(Box::new(|panic| {
+            let thread = std::thread::current();
+            let thread = thread.name().unwrap_or("unnamed");
+            let trace = std::backtrace::Backtrace::capture();
+            log::error!("thread {thread}: {panic}\n{trace}");
+        }));
     }
 }
 

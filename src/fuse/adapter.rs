@@ -1,6 +1,6 @@
 //! One handler per request: decode, call [`Ops`], answer. No policy.
 //!
-//! Every call runs inside [`Shared::guard`]: a panic becomes EIO, [`Ops::panicked`] is told, and
+//! Every call runs inside [`Shared::guard`]: a panic becomes EIO, [`Ops::doubt`] is told, and
 //! the thread goes on reading requests. What [`Ops`] leaves for later takes its reply to a worker.
 //!
 //! **Invariant**: each request is answered once. A reply that is dropped unanswered answers EIO
@@ -9,7 +9,6 @@
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,9 +22,11 @@ use fuser::{
 };
 
 use super::convert::{attr, cred, errno, kind, node, set_time, time_from_request};
+use super::guard::Shared;
 use super::init;
 use super::reply::{send_absent, send_attr, send_empty, send_entry, send_xattr};
 use super::workers::Workers;
+use crate::vfs::in_flight::Task;
 use crate::vfs::metrics::{Metrics, Op};
 use crate::vfs::ops::{Errno, Lookup, OpResult, Ops, Outcome, SetAttr, SetTime, Sink};
 
@@ -38,12 +39,6 @@ pub(super) struct Adapter<O: Ops> {
     shared: Arc<Shared<O>>,
     workers: Workers,
     xattrs: bool,
-}
-
-/// What a worker needs to finish a request.
-struct Shared<O> {
-    ops: Arc<O>,
-    metrics: Arc<Metrics>,
 }
 
 impl<O: Ops> Adapter<O> {
@@ -63,7 +58,9 @@ impl<O: Ops> Adapter<O> {
     /// Makes a call and counts it.
     fn call<T>(&self, op: Op, call: impl FnOnce(&O) -> OpResult<T>) -> OpResult<T> {
         let start = Instant::now();
-        let result = self.shared.guard(op, || call(&self.shared.ops));
+        let result = self
+            .shared
+            .guard(Task::Request(op), || call(&self.shared.ops));
         self.shared
             .metrics
             .record(op, start.elapsed(), result.is_err());
@@ -79,13 +76,16 @@ impl<O: Ops> Adapter<O> {
         reply: impl FnOnce(OpResult<T>) + Send + 'static,
     ) {
         let start = Instant::now();
-        let result = match self.shared.guard(op, || call(&self.shared.ops)) {
+        let result = match self
+            .shared
+            .guard(Task::Request(op), || call(&self.shared.ops))
+        {
             Ok(Outcome::Now(value)) => Ok(value),
             Err(error) => Err(error),
             Ok(Outcome::Later(rest)) => {
                 let shared = Arc::clone(&self.shared);
                 self.workers.run(Box::new(move || {
-                    let result = shared.guard(op, rest);
+                    let result = shared.guard(Task::Job(op), rest);
                     shared.metrics.record(op, start.elapsed(), result.is_err());
                     reply(result);
                 }));
@@ -110,22 +110,6 @@ impl<O: Ops> Adapter<O> {
     fn not_served(&self, op: Op) -> fuser::Errno {
         self.shared.metrics.record(op, Duration::ZERO, true);
         fuser::Errno::ENOSYS
-    }
-}
-
-impl<O: Ops> Shared<O> {
-    /// Runs `call`; a panic in it is EIO, and the file system is told.
-    fn guard<T>(&self, op: Op, call: impl FnOnce() -> OpResult<T>) -> OpResult<T> {
-        catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-            let text = (panic.downcast_ref::<&str>().copied())
-                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("no message");
-            log::error!("{} panicked: {text}", op.name());
-            if catch_unwind(AssertUnwindSafe(|| self.ops.panicked())).is_err() {
-                log::error!("being told of the panic panicked too");
-            }
-            Err(Errno(libc::EIO))
-        })
     }
 }
 

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`session`] | a connection from its INIT to its end |
 //! | [`adapter`] | one handler per request |
+//! | [`guard`] | an answer to every request, panics included |
 //! | [`convert`] | fuser's types from ours and back, times before 1970 included |
 //! | [`reply`] | fuser's replies from our results |
 //! | [`init`] | which features of the kernel are asked for |
@@ -21,6 +22,7 @@
 
 mod adapter;
 mod convert;
+mod guard;
 mod init;
 mod notify;
 mod reply;

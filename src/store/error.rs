@@ -164,16 +164,25 @@ pub enum Damage {
     Stray,
 }
 
-/// The failure that poisoned a store; a copy of an [`StoreError::Io`].
+/// What poisoned a store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{operation} of {file} failed: {}", io::Error::from_raw_os_error(*.errno))]
-pub struct Cause {
-    /// The operation.
-    pub operation: &'static str,
-    /// The file it was done to.
-    pub file: String,
-    /// The errno, 0 where the failure carried none.
-    pub errno: i32,
+pub enum Cause {
+    /// A copy of an [`StoreError::Io`].
+    #[error("{operation} of {file} failed: {}", io::Error::from_raw_os_error(*.errno))]
+    Failed {
+        /// The operation.
+        operation: &'static str,
+        /// The file it was done to.
+        file: String,
+        /// The errno, 0 where the failure carried none.
+        errno: i32,
+    },
+    /// The program itself is in doubt.
+    #[error("{why}")]
+    Doubt {
+        /// What it did, as a clause.
+        why: &'static str,
+    },
 }
 
 impl StoreError {
@@ -184,18 +193,18 @@ impl StoreError {
                 operation,
                 file,
                 source,
-            } => Cause {
+            } => Cause::Failed {
                 operation,
                 file: file.clone(),
                 errno: source.raw_os_error().unwrap_or(0),
             },
-            StoreError::Full { file } => Cause {
+            StoreError::Full { file } => Cause::Failed {
                 operation: "write",
                 file: file.clone(),
                 errno: libc::ENOSPC,
             },
             StoreError::Poisoned { cause } => cause.clone(),
-            other => Cause {
+            other => Cause::Failed {
                 operation: "write",
                 file: other.to_string(),
                 errno: 0,

@@ -244,9 +244,13 @@ impl Store {
     }
 
     fn poison(&self, error: StoreError) -> StoreError {
+        self.poison_by(error.to_cause())
+    }
+
+    fn poison_by(&self, cause: Cause) -> StoreError {
         let cause = self.poison.get_or_init(|| {
-            log::error!("the store takes no more writes: {error}");
-            error.to_cause()
+            log::error!("the store takes no more writes: {cause}");
+            cause
         });
         StoreError::Poisoned {
             cause: cause.clone(),
@@ -255,15 +259,9 @@ impl Store {
 
     /// Ends writing because the program itself is in doubt: what is in memory may be half done.
     ///
-    /// `operation` is what went wrong, as in a sentence: "a request".
-    pub fn distrust(&self, operation: &'static str) {
-        let source = std::io::ErrorKind::Other.into();
-        let file = "the program's memory".to_owned();
-        self.poison(StoreError::Io {
-            operation,
-            file,
-            source,
-        });
+    /// `why` is what went wrong, as a clause: "a request panicked".
+    pub fn distrust(&self, why: &'static str) {
+        self.poison_by(Cause::Doubt { why });
     }
 
     fn check_writable(&self) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@
 //! **Lock order**: the queue's lock is innermost; no I/O happens under it.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
@@ -163,7 +164,14 @@ impl Drop for Reclaimer {
     }
 }
 
+/// Whoever drains the queue waits for the batch at hand, so a panic must not keep it at hand.
 fn execute(data: &Data, batch: Vec<Dead>) {
+    if catch_unwind(AssertUnwindSafe(|| free(data, batch))).is_err() {
+        log::error!("freeing space panicked; the next sweep frees what is left");
+    }
+}
+
+fn free(data: &Data, batch: Vec<Dead>) {
     let mut ranges = Vec::new();
     for dead in batch {
         let done = match dead {

@@ -2,6 +2,7 @@
 //!
 //! One thread. Whatever fails is logged and tried again at the next turn.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::in_flight::Task;
 use super::{Inner, Vfs};
 use crate::branch::{BranchError, PublishMode};
 use crate::sys::heap;
@@ -84,8 +86,12 @@ fn turns(inner: &Weak<Inner>, stop: &(Mutex<bool>, Condvar)) {
             return;
         }
         let vfs = Vfs(inner);
-        if let Err(error) = vfs.turn(turn, &mut last) {
-            log::warn!("background work: {error}");
+        let _busy = (vfs.0.config.metrics.in_flight()).enter(Task::Background);
+        match catch_unwind(AssertUnwindSafe(|| vfs.turn(turn, &mut last))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!("background work: {error}"),
+            // The panic itself has been logged.
+            Err(_) => vfs.workspace().store.distrust("background work panicked"),
         }
     }
 }

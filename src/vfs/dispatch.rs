@@ -511,7 +511,7 @@ impl Ops for Vfs {
         self.finish();
     }
 
-    fn panicked(&self) {
-        self.workspace().store.distrust("a request");
+    fn doubt(&self, why: &'static str) {
+        self.workspace().store.distrust(why);
     }
 }

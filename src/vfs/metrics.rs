@@ -7,6 +7,8 @@ use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::in_flight::InFlight;
+
 /// Latency classes: class `i` holds what took less than `2^(i + 10)` ns (1 us, 2 us, ... 8.6 s);
 /// the last holds the rest.
 pub const LATENCY_CLASSES: usize = 25;
@@ -96,12 +98,16 @@ pub struct Counts {
 /// The counters of a mount.
 pub struct Metrics {
     ops: Box<[Counters]>,
+    in_flight: InFlight,
+    late: AtomicU64,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
         Metrics {
             ops: Op::ALL.iter().map(|_| Counters::default()).collect(),
+            in_flight: InFlight::default(),
+            late: AtomicU64::new(0),
         }
     }
 }
@@ -116,6 +122,16 @@ impl Metrics {
         if failed {
             counters.errors.fetch_add(1, Relaxed);
         }
+    }
+
+    /// What is being answered now.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// From now on so many requests are late.
+    pub fn set_late(&self, count: u64) {
+        self.late.store(count, Relaxed);
     }
 
     /// How often `op` was answered.
@@ -174,6 +190,12 @@ impl Metrics {
         for (op, counts) in &seen {
             write_histogram(out, op.name(), counts)?;
         }
+        writeln!(
+            out,
+            "# HELP branchfs_requests_late Requests and jobs that have taken very long so far."
+        )?;
+        writeln!(out, "# TYPE branchfs_requests_late gauge")?;
+        writeln!(out, "branchfs_requests_late {}", self.late.load(Relaxed))?;
         Ok(())
     }
 }

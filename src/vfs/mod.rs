@@ -15,6 +15,7 @@ mod background;
 mod control;
 mod dispatch;
 mod errno;
+pub mod in_flight;
 mod invalidate;
 mod listing;
 #[cfg(test)]

@@ -297,9 +297,10 @@ pub trait Ops: Send + Sync + 'static {
         to_offset: u64,
         len: u64,
     ) -> OpResult<u64>;
-    /// A call of this trait, or what it left for [`Outcome::Later`], panicked: what is in memory
-    /// may be half done, so nothing more may be written to the store. The caller got EIO.
-    fn panicked(&self);
+    /// A call of this trait, or what it left for [`Outcome::Later`], panicked (its caller got EIO)
+    /// or does not end: what is in memory may be half done, so nothing more may be written to the
+    /// store. `why` is a clause: "a request panicked". Waits for nothing.
+    fn doubt(&self, why: &'static str);
     /// The kernel is gone: every node is forgotten, what is left to publish is published.
     fn unmounted(&self);
 }

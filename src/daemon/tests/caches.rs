@@ -208,7 +208,7 @@ fn a_panic_is_eio_and_the_mount_goes_on() {
             .unwrap();
         assert_eq!(errno(file.write_all(b"x")), libc::EIO, "{name}");
         assert_eq!(
-            world.memory().panics.load(SeqCst),
+            world.memory().doubts.load(SeqCst),
             i + 1,
             "the file system is told"
         );

@@ -99,11 +99,16 @@ impl World {
     }
 
     fn with_ttl(ttl: Duration) -> World {
+        World::with(ttl, Patience::default())
+    }
+
+    fn with(ttl: Duration, patience: Patience) -> World {
         let dir = tempfile::tempdir().expect("there is a temporary directory");
         let watchdog = Watchdog::new(dir.path());
         let mountpoint = dir.path().join("mnt");
         std::fs::create_dir(&mountpoint).unwrap();
-        let config = MountConfig::new(dir.path(), &mountpoint);
+        let mut config = MountConfig::new(dir.path(), &mountpoint);
+        config.patience = patience;
         let memory = Arc::new(Memory::new(ttl));
         let mounted = Mounted::start(&config, |_| Ok::<_, DaemonError>(memory));
         let mounted = mounted.unwrap_or_else(|error| panic!("{}", error.chain()));
@@ -136,6 +141,21 @@ impl World {
     fn count(&self, op: Op) -> u64 {
         self.metrics().count(op)
     }
+}
+
+/// A watchdog for tests: a request that does not move stands still in a quarter of a second.
+const IMPATIENT: Patience = Patience {
+    look: Duration::from_millis(10),
+    late: 5,
+    still: 20,
+    end_process: false,
+};
+
+/// That the connection was cut.
+#[track_caller]
+fn assert_cut<T>(result: std::io::Result<T>) {
+    let cut = errno(result);
+    assert!([libc::ENOTCONN, libc::ECONNABORTED].contains(&cut), "{cut}");
 }
 
 /// The errno of a failure.

@@ -26,6 +26,9 @@ fn child() {
         panic!("bad {TELL}: {told:?}")
     };
     let mut mount = MountConfig::new(base, mountpoint);
+    if mode == "impatient" {
+        mount.patience = IMPATIENT;
+    }
     let daemon = DaemonConfig {
         foreground: mode == "foreground",
         log: None,
@@ -204,8 +207,7 @@ fn a_signal_unmounts_even_a_busy_mount() {
             "{signal:?}, busy: {busy}: still mounted"
         );
         if let Some(mut file) = held {
-            let cut = errno(file.write_all(b"x"));
-            assert!([libc::ENOTCONN, libc::ECONNABORTED].contains(&cut), "{cut}");
+            assert_cut(file.write_all(b"x"));
         }
     }
 }
@@ -260,6 +262,20 @@ fn a_dead_mount_is_replaced_or_unmounted() {
     assert!(watch.wait(LIMIT / 2).unwrap());
     unmount(&site.mountpoint, false).unwrap();
     assert!(!site.is_mounted());
+}
+
+#[test]
+fn a_daemon_that_cannot_go_on_ends_and_makes_room_for_the_next() {
+    let site = Site::new();
+    assert_ok(&site.command(&[], "impatient", "").output().unwrap());
+    let stuck = site.pid();
+    let watch = ProcessWatch::new(stuck).unwrap().expect("the daemon runs");
+    assert_cut(fs::write(site.mountpoint.join("slow"), b"x"));
+    assert!(watch.wait(LIMIT / 2).unwrap(), "the process is still there");
+    assert_ok(&site.mount(""));
+    assert_ne!(site.pid(), stuck);
+    fs::write(site.mountpoint.join("f"), b"x").unwrap();
+    unmount(&site.mountpoint, false).unwrap();
 }
 
 /// Runs a command as nobody; a path, since one test has no PATH.

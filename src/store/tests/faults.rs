@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
+use super::super::error::Cause;
 use super::*;
 use crate::store::{Dead, Lsn};
 
@@ -144,10 +145,11 @@ fn check_poison(operation: &'static str, prefix: &'static str) {
     assert!(is_poison(store.begin_checkpoint().err().unwrap()));
     assert!(is_poison(store.close().unwrap_err()));
     let cause = store.poisoned().unwrap();
-    assert!(
-        cause.file.starts_with(prefix) && cause.errno == libc::EIO,
-        "{cause}"
+    let failed = matches!(
+        &cause,
+        Cause::Failed { file, errno: libc::EIO, .. } if file.starts_with(prefix)
     );
+    assert!(failed, "{cause}");
     store.reclaim();
     let mut buf = [0; 4];
     store.seg_read(at, &mut buf).unwrap();

@@ -35,7 +35,7 @@ pub(crate) struct Memory {
     gate: Arc<Gate>,
     /// How long the kernel may believe anything.
     ttl: Ttl,
-    pub(crate) panics: AtomicUsize,
+    pub(crate) doubts: AtomicUsize,
     pub(crate) unmounts: AtomicUsize,
 }
 
@@ -54,7 +54,7 @@ impl Memory {
             }),
             gate: Arc::default(),
             ttl,
-            panics: AtomicUsize::new(0),
+            doubts: AtomicUsize::new(0),
             unmounts: AtomicUsize::new(0),
         }
     }
@@ -487,8 +487,8 @@ impl Ops for Memory {
             .map(u64::from)
     }
 
-    fn panicked(&self) {
-        self.panics.fetch_add(1, SeqCst);
+    fn doubt(&self, _: &'static str) {
+        self.doubts.fetch_add(1, SeqCst);
     }
 
     fn unmounted(&self) {

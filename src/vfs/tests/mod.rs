@@ -16,6 +16,7 @@ mod crash;
 mod data;
 mod diff;
 mod hostile;
+mod doubt;
 mod kernel;
 mod names;
 mod op;
