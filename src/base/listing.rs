@@ -82,19 +82,6 @@ impl Listing {
             .map(|index| self.get(index))
     }
 
-    /// A number that tells two sets of names apart, whatever their order, types and ids.
-    pub fn fingerprint(&self) -> u64 {
-        let sum = |sum: u64, entry: &Entry| {
-            sum.wrapping_add(
-                entry
-                    .hash
-                    .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                    .rotate_left(31),
-            )
-        };
-        self.entries.iter().fold(self.len() as u64, sum)
-    }
-
     /// About how much memory it takes.
     pub(super) fn weight_bytes(&self) -> usize {
         size_of::<Self>() + self.entries.len() * size_of::<Entry>() + self.names.len()
@@ -164,19 +151,5 @@ mod tests {
             assert!(listing.get(listing.after(hash) - 1).hash == hash);
         }
         assert!(listing.find(name_hash(&[7; 16], b"x"), b"x").is_none());
-    }
-
-    #[test]
-    fn fingerprints_depend_on_the_set_of_names_only() {
-        assert_eq!(
-            build(&[b"a", b"b"]).fingerprint(),
-            build(&[b"b", b"a"]).fingerprint()
-        );
-        assert_ne!(
-            build(&[b"a", b"b"]).fingerprint(),
-            build(&[b"a"]).fingerprint()
-        );
-        assert_ne!(build(&[b"a"]).fingerprint(), build(&[b"b"]).fingerprint());
-        assert_ne!(build(&[]).fingerprint(), build(&[b"b"]).fingerprint());
     }
 }

@@ -68,6 +68,7 @@ mod reach;
 mod read;
 mod simulate;
 mod trace;
+mod tree_stamp;
 mod wire;
 
 #[cfg(test)]
@@ -92,6 +93,7 @@ pub use publish_apply::Applied;
 pub use publish_check::{Conflict, Expect, Want, What};
 pub use publish_stage::{Slot, StagedIno, Staging};
 pub use trace::{copy_error, read_at};
+pub use tree_stamp::tree_stamp;
 
 use crate::sys::disk::Disk;
 use crate::tree::{Attr, FileId, Kind, Time};

@@ -27,9 +27,9 @@ pub enum Want {
     Absent,
     /// The object that had this stamp, unchanged.
     Stamp(Stamp),
-    /// A directory whose listing had this [`super::Listing::fingerprint`]: wanted of a directory
-    /// that is removed with its content, so that a file somebody added does not go with it.
-    Names(u64),
+    /// A directory that had this [`super::tree_stamp()`]: wanted of one that is removed with its
+    /// content, so that what somebody added or edited does not go with it.
+    Tree(u64),
 }
 
 /// A path of the base that is not as a plan needs it.
@@ -97,13 +97,14 @@ impl Now<'_> {
         match (expect.want, found) {
             (Want::Absent, None) => {}
             (Want::Absent, Some(_)) => self.conflict(path, What::Exists),
-            (Want::Stamp(_) | Want::Names(_), None) => self.conflict(path, What::Missing),
+            (Want::Stamp(_) | Want::Tree(_), None) => self.conflict(path, What::Missing),
             (Want::Stamp(stamp), Some(found)) if found.stamp == stamp => {}
             (Want::Stamp(_), Some(_)) => self.conflict(path, What::Changed),
-            (Want::Names(names), Some(_)) => {
+            (Want::Tree(stamp), Some(_)) => {
                 // The cache is not asked: it may be trusted for a second longer than this needs.
-                match self.base.fingerprint(self.layout, path) {
-                    Ok(now) if now == names => {}
+                let version = self.layout.version;
+                match self.base.tree_stamp_in(self.layout, version, path) {
+                    Ok(now) if now == stamp => {}
                     Ok(_) => self.conflict(path, What::Changed),
                     Err(error) => self.conflict(path, What::Unreadable(error)),
                 }
@@ -182,18 +183,5 @@ impl Base {
         } else {
             Err(conflicts)
         }
-    }
-
-    /// [`super::Listing::fingerprint`] of a directory at the newest version, read anew.
-    fn fingerprint(&self, layout: &Layout, dir: &[u8]) -> Result<u64, BaseError> {
-        let loc = super::event::Loc::of_path(dir.to_vec());
-        let (listing, _) = self.read_dir(
-            layout,
-            layout.version,
-            dir,
-            &loc,
-            &std::collections::BTreeSet::new(),
-        )?;
-        Ok(listing.fingerprint())
     }
 }

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use crate::sys::beneath::open_beneath;
 use crate::sys::disk::Disk;
 use crate::sys::inode::statx_at;
+use crate::sys::limits::raise_open_files;
 use crate::tree::{Attr, Kind, Time};
 
 use super::error::BaseError;
@@ -24,7 +25,7 @@ use super::lru::Lru;
 use super::path::{is_within, split};
 use super::{Ident, TRUST};
 
-/// How many directories are held open.
+/// How many directories are held open, where as many files may be open as usual.
 const DIRS: usize = 64;
 
 /// What statx(2) says of an object.
@@ -194,8 +195,10 @@ pub(super) struct Reach {
     pub(super) disk: Disk,
 }
 
-/// How many files are held open.
+/// How many files are held open, as above.
 const FILES: usize = 128;
+/// The share of the process's descriptors that each of the two may take.
+const SHARE: u64 = 16;
 
 impl Reach {
     pub(super) fn open(
@@ -215,8 +218,9 @@ impl Reach {
                 });
             }
         }
-        let dirs = FdCache::new(DIRS, exclusive);
-        let files = FdCache::new(FILES, exclusive);
+        let share = usize::try_from(raise_open_files() / SHARE).unwrap_or(usize::MAX);
+        let dirs = FdCache::new(share.clamp(8, DIRS), exclusive);
+        let files = FdCache::new(share.clamp(8, FILES), exclusive);
         let mut reach = Reach {
             areas,
             root,

@@ -128,7 +128,7 @@ impl Workspace {
         new: &View,
         paths: &mut Vec<Vec<u8>>,
     ) -> Result<(), BranchError> {
-        let mut check = |path: &[u8], stamp: Option<u64>| -> Result<(), BranchError> {
+        let mut check = |path: &[u8], stamp: Option<u64>, gone| -> Result<(), BranchError> {
             // What a publish has replaced since is the merge's to judge.
             let Some(now) = self.base.current_path(new.base_version, path)? else {
                 return Ok(());
@@ -136,20 +136,28 @@ impl Workspace {
             // In the version of the view: that a publish set its attributes is no change behind us.
             let found = self.base.lookup(new.base_version, path)?;
             let is_dir = found.is_some_and(|found| found.attr.kind == Kind::Dir);
-            if found.map(|found| found.stamp.0) != stamp && !(is_dir && stamp.is_some()) {
+            let changed = match (found.map(|found| found.stamp.0), stamp) {
+                (found, stamp) if found == stamp => false,
+                (Some(_), Some(tree)) if is_dir && gone => {
+                    self.base.tree_stamp(new.base_version, path)? != tree
+                }
+                (Some(_), Some(_)) => !is_dir,
+                _ => true,
+            };
+            if changed {
                 paths.push(now);
             }
             Ok(())
         };
         for (_, _, inode) in old.diff_inodes(new) {
             if let Some(origin) = inode.and_then(|inode| inode.origin.as_ref()) {
-                check(&origin.path, Some(origin.stamp))?;
+                check(&origin.path, Some(origin.stamp), false)?;
             }
         }
         for (key, _, dentry) in old.diff_dentries(new) {
             let dir = super::resolve::origin_of(new, old, key.dir);
             if let (Some(dir), Some(dentry)) = (dir, dentry) {
-                check(&super::resolve::join(dir, &key.name), dentry.hides)?;
+                check(&super::resolve::join(dir, &key.name), dentry.hides, true)?;
             }
         }
         Ok(())

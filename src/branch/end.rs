@@ -53,7 +53,8 @@ impl Workspace {
 
     /// Brings a branch back from its parent's trash, under `name`.
     ///
-    /// Fails with `NoSuchBranch`, `NameTaken`, or `Ended` where the parent itself has ended.
+    /// Fails with `NoSuchBranch`, `NameTaken`, or `Ended` where the parent itself has ended, and as
+    /// a fork does at the limits of the mount.
     pub fn restore(
         &self,
         parent: &Arc<Branch>,
@@ -62,6 +63,7 @@ impl Workspace {
     ) -> Result<Arc<Branch>, BranchError> {
         let _running = self.begin();
         let _family = self.family.lock();
+        self.check_one_more(parent)?;
         let branch = {
             let state = parent.state.read();
             if state.ended.is_some() {

@@ -113,6 +113,30 @@ pub enum BranchError {
         /// What it limits: `bytes` or `inodes`.
         what: &'static str,
     },
+    /// All branches together have reached the store's limit (ENOSPC).
+    #[error(
+        "the branches of this store hold {limit} bytes together, which is all that max_bytes \
+         allows; commit or abort branches, empty the trash, or mount with a larger max_bytes"
+    )]
+    StoreLimit {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// As many live branches as the mount allows (EDQUOT).
+    #[error(
+        "there are {limit} live branches, which is all that max_branches allows; commit or abort \
+         one, or mount with a larger max_branches"
+    )]
+    TooManyBranches {
+        /// The limit.
+        limit: u64,
+    },
+    /// The parent is as deep as the mount allows (EDQUOT).
+    #[error("branches nest {limit} deep at most, which is what max_depth allows")]
+    TooDeep {
+        /// The limit.
+        limit: u32,
+    },
     /// A publish stopped part of the way (EROFS).
     #[error(
         "a publish into the base stopped part of the way, and main takes no changes until it is \

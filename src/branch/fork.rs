@@ -11,7 +11,8 @@ use crate::tree::{BranchId, Name};
 impl Workspace {
     /// Forks `parent`. The child belongs to user `uid`.
     ///
-    /// Fails with `Ended` where the parent is not live and `NameTaken` where it has that child.
+    /// Fails with `Ended` where the parent is not live, `NameTaken` where it has that child, and
+    /// `TooManyBranches` and `TooDeep` at the limits of the mount.
     pub fn fork(
         &self,
         parent: &Arc<Branch>,
@@ -22,6 +23,7 @@ impl Workspace {
         let _running = self.begin();
         // Whoever ends a branch has given a number to each one below it: none may be added then.
         let _family = self.family.lock();
+        self.check_one_more(parent)?;
         let mut state = parent.state.write();
         if state.ended.is_some() {
             return Err(BranchError::Ended {

@@ -417,8 +417,19 @@ impl Merging<'_> {
         is: Option<(FileId, Kind)>,
         dir: Option<&[u8]>,
     ) -> Result<(), BranchError> {
-        let hidden = self.workspace.hidden(self.parent, key, dir)?;
-        let hides = hidden.map(|found| found.stamp.0);
+        let hidden = self.workspace.hidden_at(self.parent, key, dir)?;
+        let hides = match hidden {
+            // A directory that went with all that was in it, as far as the parent knows that.
+            Some((found, path))
+                if found.attr.kind == Kind::Dir
+                    && is.is_none_or(|(file, _)| file != found.fid)
+                    && self.child.inode(found.fid).is_none() =>
+            {
+                let version = self.parent.base_version;
+                Some(self.workspace.base.tree_stamp(version, &path)?)
+            }
+            hidden => hidden.map(|(found, _)| found.stamp.0),
+        };
         let key = key.clone();
         self.changes.push(match (is, hides) {
             (None, None) => Change::NoDentry { key },

@@ -22,6 +22,7 @@ mod end;
 mod error;
 mod fork;
 mod history;
+mod limits;
 mod merge;
 mod plan;
 mod publish;
@@ -45,10 +46,13 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 pub use clock::now;
+#[cfg(test)]
+pub use clock::shift_clock;
 pub use commit::{Changed, DeadTree, Effects, Preview};
 pub use diff::{PathChange, PathChangeKind};
 pub use error::BranchError;
 pub use history::{Happened, History, Names, TrialCounts, What};
+pub use limits::{MAX_DEPTH, Maxima};
 pub use publish::PublishReport;
 pub use reclaim::Reclaimed;
 pub use record::Record;
@@ -75,6 +79,8 @@ pub struct WorkspaceOptions {
     pub trash: Duration,
     /// Whether every change is refused.
     pub read_only: bool,
+    /// What all branches may be together.
+    pub maxima: Maxima,
 }
 
 /// When main's changes go down into the base.
@@ -105,6 +111,7 @@ pub struct Workspace {
     family: Mutex<()>,
     publishing: Mutex<()>,
     unfinished: Mutex<Option<unfinished::Unfinished>>,
+    room: limits::Room,
     /// Whether main takes no changes, see `unfinished`.
     frozen: std::sync::atomic::AtomicBool,
 }
@@ -218,25 +225,6 @@ impl Workspace {
                 });
             }
         }
-    }
-
-    /// Whether `more` bytes and inodes fit the branch's limits.
-    pub fn check_limits(&self, state: &State, bytes: i64, inodes: i64) -> Result<(), BranchError> {
-        let over = |limit: Option<u64>, used: i64, more: i64, what| match limit {
-            Some(limit) if more > 0 && used + more > limit as i64 => Err(BranchError::OverLimit {
-                name: state.meta.name.clone(),
-                limit,
-                what,
-            }),
-            _ => Ok(()),
-        };
-        over(state.meta.limits.bytes, state.usage.bytes, bytes, "bytes")?;
-        over(
-            state.meta.limits.inodes,
-            state.usage.inodes,
-            inodes,
-            "inodes",
-        )
     }
 
     /// Changes a branch's policy, limits or note.

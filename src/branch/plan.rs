@@ -188,7 +188,7 @@ impl<'a> Planner<'a> {
             let found = self.below(path)?;
             let want = match found {
                 Some(found) if found.stamp.0 != hides && found.attr.kind == Kind::Dir => {
-                    Want::Names(hides)
+                    Want::Tree(hides)
                 }
                 _ => Want::Stamp(Stamp(hides)),
             };

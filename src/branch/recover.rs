@@ -390,11 +390,15 @@ impl Workspace {
             family: Mutex::default(),
             publishing: Mutex::default(),
             unfinished: Mutex::default(),
+            room: Default::default(),
             frozen: Default::default(),
         };
         for branch in workspace.branches() {
             let mut state = branch.state.write();
             state.usage = state.counted_usage();
+        }
+        if workspace.options.maxima.bytes.is_some() {
+            workspace.measure_room()?;
         }
         if !workspace.options.read_only {
             let intent = replay.intent.take();

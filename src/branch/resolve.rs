@@ -76,12 +76,26 @@ impl Workspace {
         key: &DentryKey,
         dir_origin: Option<&[u8]>,
     ) -> Result<Option<Found>, BranchError> {
+        let hidden = self.hidden_at(view, key, dir_origin)?;
+        Ok(hidden.map(|(found, _)| found))
+    }
+
+    /// The same with its path in the base.
+    pub(super) fn hidden_at(
+        &self,
+        view: &View,
+        key: &DentryKey,
+        dir_origin: Option<&[u8]>,
+    ) -> Result<Option<(Found, Vec<u8>)>, BranchError> {
         let origin = match view.inode(key.dir) {
             Some(inode) => inode.origin.as_ref().map(|origin| &origin.path[..]),
             None => dir_origin,
         };
         match origin {
-            Some(dir) => self.below(view, &join(dir, &key.name)),
+            Some(dir) => {
+                let path = join(dir, &key.name);
+                Ok(self.below(view, &path)?.map(|found| (found, path)))
+            }
             None => Ok(None),
         }
     }

@@ -67,6 +67,12 @@ fn branches(overlay: &Overlay, out: &mut Gauges) {
     out.add("branchfs_branch_bytes", "gauge", help, &[("", bytes)]);
     let help = "Files and directories that branches hold of their own.";
     out.add("branchfs_branch_inodes", "gauge", help, &[("", inodes)]);
+    let maxima = &overlay.workspace.options.maxima;
+    let mut limits = vec![("{of=\"depth\"}", u64::from(maxima.depth))];
+    limits.extend(maxima.bytes.map(|limit| ("{of=\"bytes\"}", limit)));
+    limits.extend(maxima.branches.map(|limit| ("{of=\"branches\"}", limit)));
+    let help = "What all branches may be together.";
+    out.add("branchfs_limit", "gauge", help, &limits);
     let version = overlay.workspace.base.version();
     let help = "Publishes so far.";
     out.add("branchfs_base_version", "gauge", help, &[("", version)]);

@@ -368,10 +368,16 @@ pub fn config(
         crate::branch::Policy::FirstWinner => Policy::FirstWinner,
         crate::branch::Policy::Merge => Policy::Merge,
     };
+    let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), |limit| limit.to_string());
+    let maxima = &options.maxima;
     format!(
         "base {base}\nstore {store}\nmountpoint {mount}\npolicy {policy}\npublish {publish}\n\
-         trash {}s\nread_only {}\nshow_ctl {show_ctl}\nnoxattr {no_xattr}\npid {}\nversion {}\n",
+         trash {}s\nmax_bytes {}\nmax_branches {}\nmax_depth {}\n\
+         read_only {}\nshow_ctl {show_ctl}\nnoxattr {no_xattr}\npid {}\nversion {}\n",
         options.trash.as_secs(),
+        limit(maxima.bytes),
+        limit(maxima.branches),
+        maxima.depth,
         options.read_only,
         std::process::id(),
         env!("CARGO_PKG_VERSION"),

@@ -68,6 +68,21 @@ pub enum DaemonError {
         /// The store.
         store: PathBuf,
     },
+    /// The store could have been made up by somebody else.
+    #[error(
+        "{} is not trusted as a store: it belongs to user {owner} (mode {mode:o}). What is in a \
+         store goes into the base with the rights of who mounts it; mount as that user, or make it \
+         yours alone (chown -R, chmod o-w) if you know what is in it",
+        path.display()
+    )]
+    ForeignStore {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The store's directory cannot be used.
     #[error("cannot use {} as a store", path.display())]
     Store {

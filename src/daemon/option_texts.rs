@@ -53,6 +53,25 @@ pub const OPTION_TEXTS: &[OptionText] = &[
          default is 24h; 0 keeps none.",
     ),
     valued(
+        "max_bytes",
+        "SIZE",
+        "How much all branches may hold on disk together, those in the trash included; K, M, G and \
+         T are powers of 1024. Beyond it a write fails with ENOSPC, and the oldest branch in the \
+         trash makes room. A commit and a publish need no room. There is no limit by default.",
+    ),
+    valued(
+        "max_branches",
+        "COUNT",
+        "How many live branches there may be, main not counted. Beyond it a fork or restore fails \
+         with EDQUOT. There is no limit by default.",
+    ),
+    valued(
+        "max_depth",
+        "COUNT",
+        "How deep branches may nest, from 1 (children of main alone) to 60. Beyond it a fork or \
+         restore fails with EDQUOT. The default is 50.",
+    ),
+    valued(
         "store",
         "DIR",
         "Where branches are kept, instead of .branchfs in the base. It must be on the base's file \
@@ -91,6 +110,8 @@ mod tests {
             let given = match value {
                 None => (*name).to_owned(),
                 Some("TIME") => format!("{name}=7d"),
+                Some("SIZE") => format!("{name}=10G"),
+                Some("COUNT") => format!("{name}=7"),
                 Some("DIR") => format!("{name}=/somewhere"),
                 Some(words) => format!("{name}={}", words.split('|').next_back().unwrap()),
             };

@@ -13,6 +13,9 @@ use std::time::Duration;
 use rustix::mount::MountFlags;
 use thiserror::Error;
 
+use crate::branch::{MAX_DEPTH, Maxima};
+use crate::proto::parse_size;
+
 /// When a commit is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -53,6 +56,8 @@ pub struct MountOptions {
     /// `trash=24h`: how long lost and aborted branches can be restored; a number with `s`, `m`,
     /// `h`, `d` or `w`, and 0 keeps none.
     pub trash: Duration,
+    /// `max_bytes=10G`, `max_branches=1000`, `max_depth=50`: what all branches may be together.
+    pub maxima: Maxima,
     /// `show_ctl`: the reserved files are listed.
     pub show_ctl: bool,
     /// `noxattr`: extended attributes and access control lists are neither shown nor taken, which
@@ -76,6 +81,7 @@ impl Default for MountOptions {
             policy: None,
             publish: Publish::default(),
             trash: Duration::from_secs(24 * 60 * 60),
+            maxima: Maxima::default(),
             show_ctl: false,
             no_xattr: false,
             store: None,
@@ -208,6 +214,22 @@ impl MountOptions {
                 let expected = "a time such as 90s, 30m, 24h or 7d";
                 self.trash = duration(text).ok_or_else(|| bad("trash", text, expected))?;
             }
+            (b"max_bytes", text) => {
+                let expected = "a size in bytes such as 500M or 10G";
+                let bytes = parse_size(text).map_err(|_| bad("max_bytes", text, expected))?;
+                self.maxima.bytes = Some(bytes);
+            }
+            (b"max_branches", text) => {
+                let expected = "a number of branches";
+                let number = number(text).ok_or_else(|| bad("max_branches", text, expected))?;
+                self.maxima.branches = Some(number);
+            }
+            (b"max_depth", text) => {
+                let depth = number(text).and_then(|n| u32::try_from(n).ok());
+                let depth = depth.filter(|depth| (1..=MAX_DEPTH).contains(depth));
+                let expected = "a number from 1 to 60";
+                self.maxima.depth = depth.ok_or_else(|| bad("max_depth", text, expected))?;
+            }
             (b"store", b"") => return Err(bad("store", b"", "a directory")),
             (b"store", path) => self.store = Some(PathBuf::from(OsStr::from_bytes(path))),
             _ if value.is_some() => return ignored_with_value(option, name),
@@ -269,6 +291,16 @@ fn ignored_with_value(option: &[u8], name: &[u8]) -> Result<(), OptionError> {
     Err(OptionError::Unknown {
         name: OsString::from_vec(option.to_vec()),
     })
+}
+
+/// Decimal digits alone.
+fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text)
+        .ok()
+        .filter(|_| digits)?
+        .parse()
+        .ok()
 }
 
 fn bad(name: &'static str, value: &[u8], expected: &'static str) -> OptionError {
@@ -339,6 +371,7 @@ mod tests {
     fn every_option_of_ours_is_read() {
         let list = [
             "policy=merge,publish=manual,trash=30m,show_ctl,noxattr",
+            "max_bytes=2G,max_branches=9,max_depth=3",
             "store=/a\\,b,allow_other,ro,noexec",
         ]
         .join(",");
@@ -352,6 +385,11 @@ mod tests {
             policy: Some(Policy::Merge),
             publish: Publish::Manual,
             trash: Duration::from_secs(1800),
+            maxima: Maxima {
+                bytes: Some(2 << 30),
+                branches: Some(9),
+                depth: 3,
+            },
             show_ctl: true,
             no_xattr: true,
             store: Some("/a,b".into()),
@@ -377,6 +415,14 @@ mod tests {
             (
                 "policy=last",
                 "mount option policy=\"last\": expected first-winner or merge",
+            ),
+            (
+                "max_depth=61",
+                "mount option max_depth=\"61\": expected a number from 1 to 60",
+            ),
+            (
+                "max_branches=+1",
+                "mount option max_branches=\"+1\": expected a number of branches",
             ),
             (
                 "publish",

@@ -36,7 +36,8 @@ pub fn mounted_options(mountpoint: &Path) -> Result<MountOptions, DaemonError> {
             ("read_only", value) => options.read_only = value == "true",
             ("show_ctl", value) => options.show_ctl = value == "true",
             ("noxattr", value) => options.no_xattr = value == "true",
-            ("publish" | "trash", _) => options
+            ("max_bytes" | "max_branches", "none") => {}
+            ("publish" | "trash" | "max_bytes" | "max_branches" | "max_depth", _) => options
                 .apply(format!("{key}={value}").as_ref())
                 .map_err(|source| DaemonError::Config { source })?,
             _ => {}
@@ -86,6 +87,12 @@ fn refuse_fixed(now: &MountOptions, wanted: &MountOptions) -> Result<(), DaemonE
         ("store", !same_store),
         ("publish", now.publish != wanted.publish),
         ("trash", now.trash != wanted.trash),
+        ("max_bytes", now.maxima.bytes != wanted.maxima.bytes),
+        (
+            "max_branches",
+            now.maxima.branches != wanted.maxima.branches,
+        ),
+        ("max_depth", now.maxima.depth != wanted.maxima.depth),
         ("show_ctl", now.show_ctl != wanted.show_ctl),
         ("noxattr", now.no_xattr != wanted.no_xattr),
         ("rw", now.read_only && !wanted.read_only),

@@ -17,7 +17,6 @@ use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit};
 
 use super::background::{self, Ready, Side};
 use super::detach::{absolute, clear_dead_mount};
@@ -25,7 +24,12 @@ use super::error::DaemonError;
 use super::mounted::{Kernel, MountConfig, Mounted};
 use super::site::Site;
 use super::{supervisor, system_log};
+use crate::sys::limits::raise_open_files;
 use crate::vfs::ops::Ops;
+
+/// Descriptors that are enough for every operation: 256 for the directories of blobs, and what the
+/// caches hold of so many.
+const ENOUGH_FILES: u64 = 512;
 
 /// How the process that serves a mount runs.
 #[derive(Clone, Debug, Default)]
@@ -132,15 +136,11 @@ fn prepare_process() -> Result<SigSet, DaemonError> {
     let failed = |step| move |source| DaemonError::Process { step, source };
     rustix::process::chdir("/").map_err(|e| failed("change to /")(e.into()))?;
     rustix::process::umask(Mode::empty());
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+    let limit = raise_open_files();
+    if limit < ENOUGH_FILES {
         log::warn!(
-            "the limit of open files stays at {:?}: {error}",
-            limit.current
+            "at most {limit} files may be open, less than {ENOUGH_FILES}: what needs more fails \
+             and loses nothing; raise the hard limit (ulimit -Hn)"
         );
     }
     let mut signals = SigSet::empty();

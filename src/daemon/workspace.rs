@@ -4,7 +4,8 @@
 //! from then on; the paths are for messages.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,13 +71,9 @@ pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
     refuse_inside_store(&base)?;
     let root = open_dir(&base)?;
     open_dir(&mountpoint)?;
-    let store_path = match request.store.as_ref().or(request.options.store.as_ref()) {
-        Some(path) => absolute(path)?,
-        None => base.join(STORE_NAME),
-    };
+    let named = request.store.as_ref().or(request.options.store.as_ref());
     let read_only = request.options.read_only;
-    let store = open_store(&store_path, &base, &root, read_only)?;
-    let store_path = canonical(&store_path)?;
+    let (store, store_path) = open_store(named.map(PathBuf::as_path), &base, &root, read_only)?;
     ending::wait(&store, &base)?;
     let hide = store_path
         .strip_prefix(&base)
@@ -120,6 +117,7 @@ fn workspace_options(options: &MountOptions) -> WorkspaceOptions {
         },
         trash: options.trash,
         read_only: options.read_only,
+        maxima: options.maxima,
     }
 }
 
@@ -231,36 +229,71 @@ fn refuse_inside_store(base: &Path) -> Result<(), DaemonError> {
     Ok(())
 }
 
+/// Opens the store's directory, and makes it where there is none. The one in the base is not
+/// reached through a symbolic link: whoever may write in the base could lead root anywhere.
 fn open_store(
-    path: &Path,
+    named: Option<&Path>,
     base: &Path,
     root: &OwnedFd,
     read_only: bool,
-) -> Result<OwnedFd, DaemonError> {
+) -> Result<(OwnedFd, PathBuf), DaemonError> {
+    let path = match named {
+        Some(path) => absolute(path)?,
+        None => base.join(STORE_NAME),
+    };
+    let (dir, name, link) = match named {
+        Some(_) => (CWD, path.as_path(), OFlags::empty()),
+        None => (root.as_fd(), Path::new(STORE_NAME), OFlags::NOFOLLOW),
+    };
     let failed = |source: std::io::Error| DaemonError::Store {
-        path: path.to_path_buf(),
+        path: path.clone(),
         source,
     };
     if !read_only {
-        match rustix::fs::mkdirat(CWD, path, Mode::RWXU) {
+        match rustix::fs::mkdirat(dir, name, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(failed(error.into())),
         }
     }
-    let store = open_dir(path).map_err(|error| match error {
-        DaemonError::Path { source, .. } => failed(source),
-        other => other,
-    })?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | link;
+    let store = rustix::fs::openat(dir, name, flags, Mode::empty());
+    let store = store.map_err(|error| failed(error.into()))?;
+    refuse_foreign(&store, &path)?;
     let device = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| stat.st_dev);
     let same = device(&store).and_then(|a| Ok(a == device(root)?));
     if !same.map_err(|error| failed(error.into()))? {
-        let (store, base) = (path.to_path_buf(), base.to_path_buf());
+        let (store, base) = (path, base.to_path_buf());
         return Err(DaemonError::OtherFilesystem { store, base });
     }
     if !read_only {
-        std::fs::write(path.join(BASE_FILE), base.as_os_str().as_bytes()).map_err(failed)?;
+        write_base(&store, base).map_err(failed)?;
     }
-    Ok(store)
+    Ok((store, canonical(&path)?))
+}
+
+/// What a store says is done with the rights of who opens it, so nobody else may have written it.
+fn refuse_foreign(store: &OwnedFd, path: &Path) -> Result<(), DaemonError> {
+    let stat = rustix::fs::fstat(store).map_err(|error| DaemonError::Store {
+        path: path.to_path_buf(),
+        source: error.into(),
+    })?;
+    let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
+    if ours && stat.st_mode & 0o002 == 0 {
+        return Ok(());
+    }
+    Err(DaemonError::ForeignStore {
+        path: path.to_path_buf(),
+        owner: stat.st_uid,
+        mode: stat.st_mode & 0o7777,
+    })
+}
+
+/// Notes in the store which base it belongs to.
+fn write_base(store: &OwnedFd, base: &Path) -> std::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+    let mode = Mode::from_raw_mode(0o644);
+    let file = rustix::fs::openat(store, BASE_FILE, flags | OFlags::CLOEXEC, mode)?;
+    std::fs::File::from(file).write_all(base.as_os_str().as_bytes())
 }
 
 /// Opens a store that is not mounted, with its base, for maintenance. `store` is its directory.
@@ -276,6 +309,8 @@ fn open_unmounted(store: &Path) -> Result<Workspace, DaemonError> {
             "there is no superblock in it; a store is BASE/.branchfs or what --store named",
         )));
     }
+    let dir = open_dir(&store)?;
+    refuse_foreign(&dir, &store)?;
     let base = std::fs::read(store.join(BASE_FILE)).map_err(failed)?;
     let base = PathBuf::from(OsStr::from_bytes(&base));
     let root = open_dir(&base)?;
@@ -285,7 +320,7 @@ fn open_unmounted(store: &Path) -> Result<Workspace, DaemonError> {
         .map(|path| path.as_os_str().as_bytes().to_vec());
     let places = Places {
         base: root,
-        store: open_dir(&store)?,
+        store: dir,
         hide,
         exclusive: false,
     };

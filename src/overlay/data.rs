@@ -253,6 +253,7 @@ impl Overlay {
                 Source::Base { .. } => {}
             }
         }
+        self.workspace.take_room(len)?;
         if blob.is_some() || end.max(inode.attr.size) > SMALL_FILE_BYTES {
             let id = blob.unwrap_or_else(|| store.blob_new().0);
             store.blob_write(BlobId(id), off, data)?;

@@ -241,7 +241,7 @@ impl Overlay {
             false => Some(self.edited_dir(&mounted, &state, new_dir)?),
         };
         let from = self.slot(&mounted, &state, dir, name)?;
-        let to = self.slot(&mounted, &state, new_dir, new_name)?;
+        let mut to = self.slot(&mounted, &state, new_dir, new_name)?;
         let source = from.named.as_ref().ok_or(FsError::NotFound)?;
         let (file, kind) = (source.file, source.attr.kind);
         match (&to.named, mode) {
@@ -255,6 +255,13 @@ impl Overlay {
         if mode == RenameMode::Exchange {
             drop((from_dir, to_dir));
             return self.exchange(&mounted, &mut state, (dir, from), (new_dir, to));
+        }
+        if let Some(target) = &to.named
+            && target.attr.kind == Kind::Dir
+            && state.view.dentry(to.key.by_ref()).is_none()
+        {
+            let key = to.key.by_ref();
+            to.hides = self.hides_of_removed_dir(&mounted, &state, new_dir, key, target)?;
         }
         let time = now();
         let is_dir = kind == Kind::Dir;

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use super::lookup::Named;
 use super::nodes::Orphan;
 use super::{FsError, FsResult, Mounted, Overlay};
-use crate::branch::{Changed, State, now};
-use crate::tree::{Change, Content, Dentry, DentryKey, FileId, Inode, Kind, NodeId, Time, View};
+use crate::base::tree_stamp;
+use crate::branch::{Changed, State, join, now};
+use crate::tree::{
+    Change, Content, Dentry, DentryKey, DentryRef, FileId, Inode, Kind, NodeId, Time, View,
+};
 
 /// A file that is losing a name.
 pub(super) struct Removed {
@@ -46,14 +49,8 @@ impl Overlay {
         let key = self.key(dir.file(), name);
         let hides = match (state.view.dentry(key.by_ref()), &named.base) {
             (Some(dentry), _) => dentry.hides,
-            (None, Some((found, path))) if want_dir => {
-                // A directory's stamp says nothing of its names; whoever removes it has seen them.
-                let listing = self.workspace.base.list(state.view.base_version, path)?;
-                Some(if listing.is_empty() {
-                    found.stamp.0
-                } else {
-                    listing.fingerprint()
-                })
+            (None, _) if want_dir => {
+                self.hides_of_removed_dir(&mounted, &state, dir, key.by_ref(), &named)?
             }
             (None, Some((found, _))) => Some(found.stamp.0),
             (None, None) => {
@@ -81,6 +78,51 @@ impl Overlay {
         self.change(&mounted, &mut state, &changes)?;
         self.bury(&mounted, &state, (dir, name), removed);
         Ok(())
+    }
+
+    /// What the name of an empty directory hides of the base once it is removed or replaced: the
+    /// directory with what was in it, as it was when that was removed.
+    pub(super) fn hides_of_removed_dir(
+        &self,
+        mounted: &Mounted,
+        state: &State,
+        dir: NodeId,
+        key: DentryRef<'_>,
+        named: &Named,
+    ) -> FsResult<Option<u64>> {
+        let hidden = match &named.base {
+            Some(base) => Some(base.clone()),
+            None => self.hidden(mounted, state, dir, key)?,
+        };
+        let Some((found, path)) = hidden else {
+            return Ok(None);
+        };
+        // Where a directory was moved out of it, it does not go as a whole: its own stamp alone.
+        let own = Ok(Some(found.stamp.0));
+        if found.fid != named.file {
+            return own;
+        }
+        let (base, version) = (&self.workspace.base, state.view.base_version);
+        let listing = base.list(version, &path)?;
+        let mut names = Vec::with_capacity(listing.len());
+        for entry in listing.iter() {
+            let key = DentryRef {
+                dir: named.file,
+                hash: entry.hash,
+                name: entry.name,
+            };
+            let Some(stamp) = state.view.dentry(key).and_then(|dentry| dentry.hides) else {
+                return own;
+            };
+            if entry.kind == Kind::Dir {
+                let child = base.lookup(version, &join(&path, entry.name))?;
+                if child.is_none_or(|child| child.stamp.0 == stamp) {
+                    return own;
+                }
+            }
+            names.push((entry.name, stamp));
+        }
+        Ok(Some(tree_stamp(names)))
     }
 
     /// Adds to `changes` what a file's loss of one name does to its inode, and for a directory to

@@ -61,7 +61,7 @@ impl LimitsChange {
         let (key, value) = pair.split_at(at.unwrap_or(pair.len()));
         let value = value.get(1..).unwrap_or(b"").trim_ascii();
         let (key, slot, parsed) = match key {
-            b"bytes" => ("bytes", &mut self.bytes, limit(value, size)),
+            b"bytes" => ("bytes", &mut self.bytes, limit(value, parse_size)),
             b"inodes" => ("inodes", &mut self.inodes, limit(value, count)),
             _ => return Err(ProtoError::UnknownLimit { word: excerpt(key) }),
         };
@@ -117,8 +117,8 @@ fn limit(
     }
 }
 
-/// `1048576`, `1024K`, `1M`: no sign, no fraction, no space.
-fn size(text: &[u8]) -> Result<u64, ProtoError> {
+/// A size in bytes: `1048576`, `1024K`, `1M`; no sign, no fraction, no space.
+pub fn parse_size(text: &[u8]) -> Result<u64, ProtoError> {
     let fail = || ProtoError::Number {
         text: excerpt(text),
         what: "size in bytes",

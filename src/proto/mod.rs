@@ -44,7 +44,7 @@ pub use conflict::{Conflict, ConflictKind};
 pub use errno::ErrnoText;
 pub use error::ProtoError;
 pub use event::{Event, EventKind};
-pub use limits::{Limits, LimitsChange};
+pub use limits::{Limits, LimitsChange, parse_size};
 pub use name::{BranchName, BranchPath, NAME_BYTES_MAX, TrashName};
 pub use preview::{Action, Preview, Verdict};
 pub use quote::{Text, display, git_quoted};

@@ -291,6 +291,12 @@ impl Dir {
         }
     }
 
+    /// Bytes on disk of the files in this directory.
+    pub(super) fn allocated_bytes(&self) -> Result<u64, StoreError> {
+        let sizes = self.names()?.into_iter().map(|name| self.size(&name));
+        sizes.map(|size| Ok(size?.allocated_bytes)).sum()
+    }
+
     /// Makes the names in this directory durable.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.faults

@@ -89,7 +89,7 @@ pub(super) struct Handles {
 impl Handles {
     /// A table for a process that may have `open_files` files open.
     pub(super) fn new(open_files: u64) -> Handles {
-        let total = (open_files / 4).clamp(SHARDS as u64, MAX_OPEN);
+        let total = (open_files / 8).clamp(SHARDS as u64, MAX_OPEN);
         Handles {
             shards: Default::default(),
             per_shard: total as usize / SHARDS,

@@ -404,21 +404,27 @@ impl Store {
         self.release.drain(&self.data);
     }
 
+    /// Bytes on disk of data alone: segments and blobs. Looks at every blob.
+    pub fn data_bytes(&self) -> Result<u64, StoreError> {
+        let mut bytes = self.data.segments.dir.allocated_bytes()?;
+        self.data.blobs.for_each(|_, size| {
+            bytes += size.allocated_bytes;
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
     /// Bytes on disk. Looks at every blob: takes time proportional to their number.
     pub fn usage(&self) -> Result<Usage, StoreError> {
-        let sum = |dir: &Dir| -> Result<u64, StoreError> {
-            let sizes = dir.names()?.into_iter().map(|name| dir.size(&name));
-            sizes.map(|size| Ok(size?.allocated_bytes)).sum()
-        };
         let mut blob_bytes = 0;
         self.data.blobs.for_each(|_, size| {
             blob_bytes += size.allocated_bytes;
             Ok(())
         })?;
         Ok(Usage {
-            journal_bytes: sum(&self.journal.dir)?,
-            checkpoint_bytes: sum(self.checkpoints.dir())?,
-            segment_bytes: sum(&self.data.segments.dir)?,
+            journal_bytes: self.journal.dir.allocated_bytes()?,
+            checkpoint_bytes: self.checkpoints.dir().allocated_bytes()?,
+            segment_bytes: self.data.segments.dir.allocated_bytes()?,
             blob_bytes,
         })
     }

@@ -115,11 +115,17 @@ impl Vfs {
         {
             workspace.barrier()?;
         }
+        if turn.is_multiple_of(TURNS_TO_BARRIER) && workspace.options.maxima.bytes.is_some() {
+            workspace.measure_room()?;
+        }
         if turn % TURNS_TO_EXPIRY == 1 {
             workspace.expire_old()?;
         }
-        if self.0.starved.swap(false, Ordering::AcqRel) && workspace.expire_oldest()? {
-            self.collect()?;
+        if self.0.starved.swap(false, Ordering::AcqRel) {
+            if workspace.expire_oldest()? {
+                self.collect()?;
+            }
+            // What was removed is free after it.
             workspace.barrier()?;
         }
         workspace.checkpoint_if_due()?;

@@ -10,9 +10,7 @@ use super::ops::{
 use super::reserved::Look;
 use crate::branch::{BranchError, now};
 use crate::ctlfs::Reserved;
-use crate::overlay::{
-    Allocate, AttrChange, Creation, FsError, MAX_NAME_BYTES, RenameMode, Seek, XattrMode,
-};
+use crate::overlay::{Allocate, AttrChange, Creation, FsError, RenameMode, Seek, XattrMode};
 use crate::store::StoreError;
 use crate::tree::{Attr, FileId, Kind, NodeId, Time};
 
@@ -70,7 +68,11 @@ impl Vfs {
         if let Err(FsError::Branch(error)) = &done
             && let Ok(mounted) = self.0.overlay.mounted(node)
         {
-            if matches!(error, BranchError::Store(StoreError::Full { .. })) {
+            let full = matches!(
+                error,
+                BranchError::Store(StoreError::Full { .. }) | BranchError::StoreLimit { .. }
+            );
+            if full {
                 self.0.starved.store(true, Ordering::Release);
             }
             let told = (Errno::from(error).0, error.to_string());
@@ -383,21 +385,8 @@ impl Ops for Vfs {
         self.list_plus(cred, node, from, sink)
     }
 
-    fn statfs(&self, _: NodeId) -> OpResult<FsStat> {
-        let stat = self
-            .workspace()
-            .base
-            .statvfs()
-            .map_err(crate::branch::BranchError::from)?;
-        Ok(FsStat {
-            blocks: stat.f_blocks,
-            blocks_free: stat.f_bfree,
-            blocks_available: stat.f_bavail,
-            files: stat.f_files,
-            files_free: stat.f_ffree,
-            block_bytes: u32::try_from(stat.f_frsize).unwrap_or(4096),
-            name_bytes: MAX_NAME_BYTES as u32,
-        })
+    fn statfs(&self, node: NodeId) -> OpResult<FsStat> {
+        self.0.space(node)
     }
 
     fn setxattr(

@@ -49,7 +49,10 @@ impl From<&BranchError> for Errno {
             BranchError::NoSuchBranch { .. } => libc::ENOENT,
             BranchError::MainStays { .. } | BranchError::NotOwner { .. } => libc::EPERM,
             BranchError::NotMain | BranchError::TrialPhase { .. } => libc::EINVAL,
-            BranchError::OverLimit { .. } => libc::EDQUOT,
+            BranchError::OverLimit { .. }
+            | BranchError::TooManyBranches { .. }
+            | BranchError::TooDeep { .. } => libc::EDQUOT,
+            BranchError::StoreLimit { .. } => libc::ENOSPC,
             BranchError::ReadOnly | BranchError::HalfPublished => libc::EROFS,
             BranchError::NumbersUsedUp => libc::ENOSPC,
             BranchError::BadRecord { .. }

@@ -23,6 +23,7 @@ pub(crate) mod memory;
 pub mod metrics;
 pub mod ops;
 mod reserved;
+mod space;
 #[cfg(test)]
 mod tests;
 pub mod visitor;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use branchfs::branch::{
-    BranchError, Places, Policy, PublishMode, Workspace, WorkspaceOptions, verify_store,
+    BranchError, Maxima, Places, Policy, PublishMode, Workspace, WorkspaceOptions, verify_store,
 };
 use branchfs::store::StoreOptions;
 use branchfs::tree::NodeId;
@@ -76,6 +76,7 @@ pub fn open(dir: &Path, random: &mut Random) -> Result<Workspace, BranchError> {
         publish: *random.pick(&[PublishMode::Sync, PublishMode::Async, PublishMode::Manual]),
         trash: Duration::from_secs(if random.once_in(4) { 0 } else { 86400 }),
         read_only: random.once_in(30),
+        maxima: Maxima::default(),
     };
     Workspace::open_with(places, options, &store_options())
 }

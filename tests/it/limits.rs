@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
 
-use crate::harness::{Branch, Tree, Workspace, assert_errno};
+use crate::harness::process::run;
+use crate::harness::{Branch, Tree, Workspace, assert_errno, run_dir};
 
 fn small_base(base: &Tree) {
     base.write("file", b"base");
@@ -145,4 +146,210 @@ fn what_an_aborted_branch_held_is_given_back() {
         grown < 60 << 20,
         "{grown} bytes stay after 144 MiB were aborted"
     );
+}
+
+fn usage(branch: &Branch) -> (u64, u64) {
+    let status = branch.status();
+    let of = |what: &str| status["usage"][what].as_u64().expect("a number");
+    (of("bytes"), of("inodes"))
+}
+
+#[test]
+fn what_a_branch_holds_is_counted_to_the_byte() {
+    let ws = Workspace::with_base(small_base);
+    let branch = ws.fork("b");
+    let check = |what: &str, bytes: u64, inodes: u64| {
+        assert_eq!(usage(&branch), (bytes, inodes), "after {what}");
+    };
+    check("the fork", 0, 0);
+    branch.write("new", vec![1; 100_000]);
+    check("a new file", 100_000, 1);
+    let file = branch.open_rw("new");
+    file.write_all_at(&[2; 50_000], 10_000).expect("pwrite");
+    check("an overwrite", 100_000, 1);
+    file.set_len(40_000).expect("truncate");
+    check("a truncate", 40_000, 1);
+    file.set_len(90_000).expect("truncate");
+    check("a truncate to more, which is a hole", 40_000, 1);
+    file.write_all_at(&[3; 1000], 80_000).expect("pwrite");
+    check("a write into the hole", 41_000, 1);
+    branch.rename("new", "renamed");
+    branch.link("renamed", "second");
+    check("a rename and a link", 41_000, 1);
+    branch.mkdir("dir");
+    branch.symlink("file", "dir/link");
+    check("a directory and a symbolic link", 41_000, 3);
+    let big = branch.open_rw("big");
+    big.write_all_at(b"0123456789", 1 << 20).expect("pwrite");
+    check("a copy-up, which holds what was written", 41_010, 3);
+    branch.unlink("big");
+    check("the removal of a base file", 41_000, 3);
+    drop(big);
+
+    let child = branch.fork("c");
+    child.write("dir/childs", vec![4; 5000]);
+    child.open_rw("renamed").set_len(10_000).expect("truncate");
+    assert_eq!(usage(&child).1, 1);
+    check("a child's work", 41_000, 3);
+    ws.kill_and_remount();
+    check("a kill", 41_000, 3);
+    child.commit();
+    check("the child's commit", 15_000, 4);
+    branch.unlink("second");
+    branch.unlink("renamed");
+    check("the removal of both names", 5000, 3);
+
+    fs::write(branch.path("@self/limits"), b"bytes 5010\ninodes 4\n").expect("set limits");
+    branch.write("ten", b"0123456789");
+    assert_errno(branch.open_rw("ten").write_all_at(b"x", 10), Errno::DQUOT);
+    assert_errno(fs::write(branch.path("fifth"), b""), Errno::DQUOT);
+    ws.remount();
+    check("a remount", 5010, 4);
+}
+
+#[test]
+fn statfs_in_a_limited_branch_shows_the_limits() {
+    let ws = Workspace::with_base(small_base);
+    let branch = ws.fork("b");
+    let shown = || {
+        let stat = rustix::fs::statvfs(branch.path("file")).expect("statvfs");
+        let bytes = |blocks: u64| blocks * stat.f_frsize;
+        (
+            bytes(stat.f_blocks),
+            bytes(stat.f_bavail),
+            stat.f_files,
+            stat.f_ffree,
+        )
+    };
+    let unlimited = shown();
+    set(&branch, "bytes 1M\ninodes 10\n").expect("set limits");
+    assert_eq!(shown(), (1 << 20, 1 << 20, 10, 10));
+    branch.write("new", vec![1; 512 << 10]);
+    assert_eq!(shown(), (1 << 20, 512 << 10, 10, 9));
+    let main = rustix::fs::statvfs(ws.main().root()).expect("statvfs");
+    assert_eq!(main.f_files, unlimited.2, "main has no limit");
+    set(&branch, "bytes none\ninodes none\n").expect("lift them");
+    assert_eq!((shown().0, shown().2), (unlimited.0, unlimited.2));
+}
+
+/// Whether `what` comes true within a minute.
+fn soon(mut what: impl FnMut() -> bool) -> bool {
+    let start = std::time::Instant::now();
+    while start.elapsed() < std::time::Duration::from_secs(60) {
+        if what() {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    false
+}
+
+#[test]
+fn the_stores_limit_stops_every_branch_and_the_trash_makes_room() {
+    const LIMIT: u64 = 16 << 20;
+    let ws = Workspace::build()
+        .base(small_base)
+        .option("max_bytes=16M")
+        .option("publish=manual")
+        .mount();
+    let (full, other) = (ws.fork("full"), ws.fork("other"));
+    other.write("kept", vec![1; 1 << 20]);
+    let chunk = |i: usize| full.path(format!("chunk{i}"));
+    let refused = (0..16).find_map(|i| fs::write(chunk(i), vec![7; 1 << 20]).err());
+    let refused = refused.expect("16 MiB and one more do not fit");
+    assert_eq!(refused.raw_os_error(), Some(Errno::NOSPC.raw_os_error()));
+    let sentence = full.last_error();
+    assert!(sentence.contains("max_bytes"), "{sentence}");
+    assert_errno(
+        fs::write(other.path("more"), vec![1; 2 << 20]),
+        Errno::NOSPC,
+    );
+    assert_errno(
+        fs::write(ws.main().path("mains"), vec![1; 2 << 20]),
+        Errno::NOSPC,
+    );
+    assert!(
+        ws.store_bytes() < LIMIT + (40 << 20),
+        "the journal and 16 MiB"
+    );
+    // What is there can be changed, read and committed.
+    full.open_rw("chunk0")
+        .write_all_at(b"changed", 5)
+        .expect("an overwrite");
+    full.check("chunk1", vec![7; 1 << 20]);
+    let stat = rustix::fs::statvfs(other.root()).expect("statvfs");
+    assert_eq!(stat.f_blocks * stat.f_frsize, LIMIT);
+    other.open_rw("kept").sync_all().expect("fsync");
+    full.abort();
+    assert!(
+        soon(|| fs::write(other.path("more"), vec![2; 4 << 20]).is_ok()),
+        "an aborted branch keeps its space"
+    );
+    other.check("kept", vec![1; 1 << 20]);
+    other.commit();
+    ws.main().check("more", vec![2; 4 << 20]);
+}
+
+#[test]
+fn there_are_no_more_live_branches_and_no_deeper_ones_than_the_mount_allows() {
+    let ws = Workspace::build()
+        .base(small_base)
+        .option("max_branches=3,max_depth=2")
+        .mount();
+    let main = ws.main();
+    let refused = |at: &Branch, name: &str, words: &str| {
+        assert_errno(at.try_fork(name), Errno::DQUOT);
+        assert_errno(at.ctl(&format!("fork {name}")), Errno::DQUOT);
+        let sentence = at.last_error();
+        assert!(sentence.contains(words), "{sentence}");
+    };
+    let deep = main.fork("a").fork("deep");
+    refused(&deep, "deeper", "max_depth");
+    let gone = main.fork("gone");
+    refused(&main, "one-more", "max_branches");
+    gone.abort();
+    main.fork("instead");
+    assert_errno(
+        fs::rename(
+            main.path("@branches/.trash/gone"),
+            main.path("@branches/gone"),
+        ),
+        Errno::DQUOT,
+    );
+    let config = main.about("config");
+    for line in ["max_bytes none", "max_branches 3", "max_depth 2"] {
+        assert!(config.lines().any(|l| l == line), "no {line:?} in {config}");
+    }
+    let metrics = main.about("metrics");
+    for line in [
+        "branchfs_limit{of=\"branches\"} 3",
+        "branchfs_limit{of=\"depth\"} 2",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "no {line:?} in metrics");
+    }
+    // A limit below what is there stops the next one and nothing else.
+    ws.kill_and_remount();
+    refused(&main, "one-more", "max_branches");
+    deep.write("file", b"deep");
+    deep.commit();
+    main.fork("one-more");
+}
+
+#[test]
+fn branches_nest_fifty_deep_unless_the_mount_says_otherwise() {
+    let ws = Workspace::with_base(small_base);
+    let mut at = ws.main();
+    for level in 1..=50 {
+        at = at.fork(format!("{level}"));
+    }
+    assert_errno(at.try_fork("51"), Errno::DQUOT);
+    at.write("file", b"deep");
+    let tree = run(ws.base(), run_dir::binary(), &["tree"]).ok();
+    assert!(tree.out.contains("50"), "{}", tree.out);
+    ws.kill_and_remount();
+    at.check("file", b"deep");
+    ws.main()
+        .child("1")
+        .try_commit()
+        .expect_err("it has children");
 }

@@ -197,3 +197,59 @@ fn holes_of_a_base_file_are_still_holes_after_one_byte_of_it_is_published() {
         published.blocks()
     );
 }
+
+/// "A file of the base that somebody changed behind the mount is never overwritten: the publish or
+/// commit is refused and names it." The same holds of what is in a directory that goes as a whole.
+#[test]
+fn what_was_changed_behind_the_mount_in_a_directory_that_a_branch_removed_does_not_go_with_it() {
+    let changes: [fn(&Tree); 4] = [
+        |below| below.write("dir/file", b"edited behind"),
+        |below| below.write("dir/more", b"added behind"),
+        |below| below.write("dir/deep/down/file", b"edited behind"),
+        |below| below.write("dir/deep/empty/more", b"added behind"),
+    ];
+    let removals: [fn(&Tree); 3] = [
+        |branch| branch.remove_all("dir"),
+        |branch| {
+            branch.remove_all("dir");
+            branch.symlink("elsewhere", "dir");
+        },
+        |branch| {
+            branch.remove_all("dir/deep");
+            branch.unlink("dir/file");
+            branch.mkdir("other");
+            branch.rename("other", "dir");
+        },
+    ];
+    for (i, change) in changes.into_iter().enumerate() {
+        for (j, remove) in removals.into_iter().enumerate() {
+            let ws = Workspace::build()
+                .base(|base| {
+                    base.mkdir("dir/deep/down");
+                    base.mkdir("dir/deep/empty");
+                    base.write("dir/file", b"base");
+                    base.write("dir/deep/down/file", b"base");
+                })
+                .elsewhere()
+                .mount();
+            let branch = ws.fork("b");
+            remove(&branch);
+            change(&ws.below());
+            assert_errno(branch.try_commit(), Errno::BUSY);
+            let said = branch.last_error();
+            assert!(said.contains("dir"), "change {i}, removal {j}: {said}");
+            ws.below().check(
+                "dir/deep/down/file",
+                match i {
+                    2 => &b"edited behind"[..],
+                    _ => b"base",
+                },
+            );
+            // Of a directory that nobody touched nothing is said.
+            let other = ws.fork("other");
+            other.remove_all("dir");
+            other.commit();
+            assert!(!ws.below().exists("dir"));
+        }
+    }
+}

@@ -6,6 +6,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod deny;
 mod differential;
 mod evidence;
 mod fstests;
@@ -55,6 +56,8 @@ enum Verb {
     Dist(package::DistArguments),
     /// Check the rules for the source tree
     Tidy,
+    /// Check licenses and sources of what is built in, by cargo-deny
+    Deny(deny::Arguments),
     /// Run random operations in a branch and in a plain directory for longer than the tests do
     Differential(differential::Arguments),
     /// Measure branchfs beside overlayfs, fuse-overlayfs and others
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Verb::Install(arguments) => package::install(&arguments),
         Verb::Dist(arguments) => package::dist(&arguments),
         Verb::Tidy => tidy::run(),
+        Verb::Deny(arguments) => deny::run(&arguments),
         Verb::Differential(arguments) => differential::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Fstests(arguments) => fstests::run(&arguments),

@@ -208,7 +208,7 @@ fn changes_behind_the_mount_are_conflicts_and_nothing_is_touched() {
             want: stamp(path),
         })
         .into();
-    let names = Want::Names(world.base.list(0, b"e").unwrap().fingerprint());
+    let names = Want::Tree(world.base.tree_stamp(0, b"e").unwrap());
     let names = Expect {
         path: b"e".into(),
         want: names,

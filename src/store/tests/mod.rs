@@ -68,8 +68,18 @@ impl World {
         )
     }
 
+    /// Opens it. A process that another test has just forked holds what is locked here until it
+    /// runs its program.
     fn open(&self) -> Opened {
-        self.try_open().unwrap()
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            match self.try_open() {
+                Err(StoreError::Locked { .. }) if std::time::Instant::now() < end => {
+                    std::thread::yield_now();
+                }
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     fn store(&self) -> Store {

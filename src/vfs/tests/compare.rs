@@ -30,7 +30,21 @@ impl World {
             done.map_err(|e| format!("in branch {}: {e}", show(&self.root_path(branch))))?;
             self.compare_diff(branch)?;
         }
+        self.recount_usage()?;
         self.read_open()
+    }
+
+    /// What branches count against their limits is what they hold.
+    fn recount_usage(&self) -> Checked {
+        for branch in self.vfs().workspace().branches() {
+            let state = branch.state.read();
+            let (kept, counted) = (state.usage, state.counted_usage());
+            if kept != counted {
+                let name = state.meta.name.escape_ascii();
+                return Err(format!("{name} counts {kept:?} and holds {counted:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// Compares one branch's whole tree.

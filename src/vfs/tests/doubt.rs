@@ -1,40 +1,8 @@
 //! A store in doubt: a request panicked, or stood still, and what is in memory may be half done.
 
-use super::kernel::CRED;
+use super::calls::{find, make, read, write};
 use super::world::World;
-use crate::tree::NodeId;
-use crate::vfs::Vfs;
-use crate::vfs::ops::{Errno, Lookup, OpResult, Ops, Outcome};
-
-const ROOT: NodeId = NodeId(1);
-
-fn find(vfs: &Vfs, path: &str) -> NodeId {
-    path.split('/').fold(ROOT, |dir, name| {
-        match vfs.lookup(&CRED, dir, name.as_bytes()) {
-            Ok(Lookup::Found(entry)) => entry.node.node,
-            other => panic!("{name} of {path}: {other:?}"),
-        }
-    })
-}
-
-fn read(vfs: &Vfs, path: &str) -> String {
-    let node = find(vfs, path);
-    vfs.getattr(&CRED, node, true).expect("it has attributes");
-    let mut out = Vec::new();
-    vfs.read(node, 0, 1 << 20, &mut out).expect("it is read");
-    String::from_utf8(out).expect("it is text")
-}
-
-fn write(vfs: &Vfs, path: &str, text: &str) -> OpResult<u32> {
-    let node = find(vfs, path);
-    vfs.write(&CRED, node, 0, text.as_bytes(), false, false)
-        .and_then(Outcome::wait)
-}
-
-fn make(vfs: &Vfs, name: &str) -> OpResult<()> {
-    vfs.mknod(&CRED, ROOT, name.as_bytes(), 0o100_644, 0, 0)
-        .map(drop)
-}
+use crate::vfs::ops::{Errno, Ops, Outcome};
 
 #[test]
 fn a_store_in_doubt_is_read_and_never_written_and_a_remount_ends_the_doubt() {

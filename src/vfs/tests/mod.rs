@@ -11,12 +11,14 @@
 
 mod branch_ops;
 mod branches;
+mod calls;
+mod clock;
 mod compare;
 mod crash;
 mod data;
 mod diff;
-mod hostile;
 mod doubt;
+mod hostile;
 mod kernel;
 mod names;
 mod op;

@@ -81,6 +81,25 @@ impl Builder {
         self
     }
 
+    /// Puts the base (and a store inside it) on an ext4 file system of `mib` MiB in an image.
+    #[track_caller]
+    pub fn on_image(self, mib: u64) -> Builder {
+        requirements::root();
+        let image = self.directory.join("image");
+        let file = File::create(&image).expect("make the image");
+        file.set_len(mib << 20).expect("size the image");
+        let mut mkfs = limited("mkfs.ext4");
+        // Nothing is kept for root, so that it is as full for root as for others.
+        mkfs.args(["-q", "-m", "0", "-E", "lazy_itable_init=0"])
+            .arg(&image);
+        finish(mkfs).ok();
+        let mut mount = limited("mount");
+        mount.args(["-o", "loop,errors=remount-ro"]).arg(&image);
+        mount.arg(self.directory.join("base"));
+        finish(mount).ok();
+        self
+    }
+
     /// Sets the test's time limit.
     pub fn seconds(mut self, seconds: u64) -> Builder {
         self.seconds = seconds;
@@ -289,6 +308,15 @@ impl Workspace {
         self.watched().daemon = None;
     }
 
+    /// Sends the daemon a signal that it ends on, such as `TERM`.
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        let pid = self.lock_holder().expect("a pid in STORE/lock").to_string();
+        let mut kill = limited("kill");
+        kill.args(["-s", name, &pid]);
+        finish(kill).ok();
+    }
+
     /// Kills the daemon with SIGKILL and waits for its end; the mount stays, dead.
     #[track_caller]
     pub fn kill(&self) {
@@ -355,7 +383,7 @@ impl Drop for Workspace {
             held.kill();
             ended
         });
-        unmount_in_memory(&self.base);
+        unmount_own(&self.base);
         let late = self.watchdog.take().is_some_and(|w| w.fired());
         let removed = fs::remove_dir_all(&self.directory);
         if failed {
@@ -370,9 +398,10 @@ impl Drop for Workspace {
     }
 }
 
-/// Ends what [`Builder::in_memory`] mounted. The store's files in it were open until just now.
-fn unmount_in_memory(base: &Path) {
-    if mounts::at(base).is_some_and(|m| m.kind == "tmpfs") {
+/// Ends what [`Builder::in_memory`] and [`Builder::on_image`] mounted. The store's files in it were
+/// open until just now.
+fn unmount_own(base: &Path) {
+    if mounts::at(base).is_some_and(|m| ["tmpfs", "ext4"].contains(&m.kind.as_str())) {
         let mut umount = limited("umount");
         umount.arg("-l").arg(base);
         finish(umount);
