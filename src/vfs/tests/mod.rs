@@ -23,6 +23,7 @@ mod kernel;
 mod names;
 mod op;
 mod regressions;
+mod regressions_removed;
 mod run;
 mod tree;
 mod world;

@@ -4,7 +4,7 @@ use super::op::{Op::*, Sel, Word};
 use super::run::run;
 use super::tree::Onto;
 
-fn check(ops: &[super::op::Op]) {
+pub(super) fn check(ops: &[super::op::Op]) {
     for sync in [false, true] {
         if let Err(error) = run(ops, sync, true) {
             panic!("{error}");
@@ -565,43 +565,4 @@ fn a_file_that_the_parent_moved_and_the_branch_removed_is_a_conflict() {
     };
     moved(vec![Commit { b: Sel(21846) }]);
     moved(vec![Publish, Commit { b: Sel(21846) }]);
-}
-
-#[test]
-fn a_file_that_the_branch_wrote_and_the_parent_removed_with_its_directory_is_a_conflict() {
-    let lost = |start: &[super::op::Op]| {
-        let fork = Fork {
-            b: Sel(0),
-            name: Word(0),
-        };
-        let end = [
-            RemoveTree {
-                b: Sel(0),
-                dir: Sel(0),
-            },
-            Write {
-                b: Sel(32768),
-                file: Sel(53224),
-                at: 0,
-                len: 1,
-                fill: 0,
-            },
-            Commit { b: Sel(32768) },
-        ];
-        check(&[start, std::slice::from_ref(&fork), &end].concat());
-        check(&[start, &[fork, Publish], &end].concat());
-    };
-    lost(&[]);
-    let removed = RemoveTree {
-        b: Sel(0),
-        dir: Sel(37450),
-    };
-    lost(std::slice::from_ref(&removed));
-    let made = Mkdir {
-        b: Sel(0),
-        dir: Sel(46812),
-        name: Word(5),
-        mode: 0,
-    };
-    lost(&[made, removed]);
 }

@@ -1,0 +1,43 @@
+//! More of [`super::regressions`]: what the parent removed while the branch worked in it.
+
+use super::op::{Op::*, Sel, Word};
+use super::regressions::check;
+
+#[test]
+fn a_file_that_the_branch_wrote_and_the_parent_removed_with_its_directory_is_a_conflict() {
+    let lost = |start: &[super::op::Op]| {
+        let fork = Fork {
+            b: Sel(0),
+            name: Word(0),
+        };
+        let end = [
+            RemoveTree {
+                b: Sel(0),
+                dir: Sel(0),
+            },
+            Write {
+                b: Sel(32768),
+                file: Sel(53224),
+                at: 0,
+                len: 1,
+                fill: 0,
+            },
+            Commit { b: Sel(32768) },
+        ];
+        check(&[start, std::slice::from_ref(&fork), &end].concat());
+        check(&[start, &[fork, Publish], &end].concat());
+    };
+    lost(&[]);
+    let removed = RemoveTree {
+        b: Sel(0),
+        dir: Sel(37450),
+    };
+    lost(std::slice::from_ref(&removed));
+    let made = Mkdir {
+        b: Sel(0),
+        dir: Sel(46812),
+        name: Word(5),
+        mode: 0,
+    };
+    lost(&[made, removed]);
+}
