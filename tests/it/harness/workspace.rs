@@ -329,6 +329,19 @@ impl Workspace {
         self.watched().daemon = None;
     }
 
+    /// Kills the daemon with SIGKILL while others use the mount.
+    ///
+    /// One of its threads may be in the kernel where no signal reaches it, waiting for a directory
+    /// that a caller has locked, who waits for the daemon: then it does not end before the next
+    /// mount cuts the connection. So mount before you wait for anybody who uses the mount.
+    #[track_caller]
+    pub fn kill_in_use(&self) {
+        let daemon = self.daemon();
+        daemon.kill();
+        daemon.ended_within(2);
+        self.watched().daemon = None;
+    }
+
     /// SIGKILL, then mount again over the dead mount.
     #[track_caller]
     pub fn kill_and_remount(&self) {
