@@ -42,9 +42,10 @@ pub fn set_read_only(path: &CStr, read_only: bool, recursive: bool) -> io::Resul
 /// Lets no descriptor from `first` on outlive an exec.
 pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     let first = first.cast_unsigned();
-    let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
-    // SAFETY: setting a flag on descriptors touches no memory and closes nothing now.
-    done(unsafe { libc::close_range(first, libc::c_uint::MAX, flags) }.into())
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: setting a flag on descriptors touches no memory and closes nothing now. Not every
+    // libc wraps the call.
+    done(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) })
 }
 
 /// Brings up `lo` of this network namespace, so that a program can talk to itself.
@@ -60,5 +61,5 @@ pub fn loopback_up() -> io::Result<()> {
     request.ifr_name[1] = b'o'.cast_signed();
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads one ifreq, which is alive.
-    done(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into())
+    done(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }.into())
 }
