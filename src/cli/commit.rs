@@ -35,7 +35,14 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
         session.line("published main into the base")?;
         return Ok(Exit::Done);
     };
-    let unpublished = branch.commit(branch.status()?.number)?;
+    let unpublished = match branch.status() {
+        Ok(status) => branch.commit(status.number)?,
+        // It is over, or not there: the commit's own answer says which.
+        Err(_) => {
+            branch.command(Verb::Commit, &Command::Commit)?;
+            None
+        }
+    };
     session.line(format_args!("committed {} into {parent}", branch.path))?;
     leave(&workspace, &branch, session);
     Ok(match unpublished {

@@ -60,6 +60,7 @@ pub fn loopback_up() -> io::Result<()> {
     request.ifr_name[0] = b'l'.cast_signed();
     request.ifr_name[1] = b'o'.cast_signed();
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    let (socket, request) = (socket.as_raw_fd(), &raw const request);
     // SAFETY: SIOCSIFFLAGS reads one ifreq, which is alive.
-    done(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }.into())
+    done(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS as _, request) }.into())
 }

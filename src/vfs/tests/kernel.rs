@@ -263,8 +263,9 @@ impl Kernel {
     }
 
     /// The dentry of a name, by the cache or by asking. `None` where there is none.
+    ///
+    /// Notifications that have come since the walk to `dir` wait: the kernel holds what it walks.
     pub fn lookup(&mut self, vfs: &Vfs, dir: Did, name: &[u8]) -> Result<Option<Did>, i32> {
-        self.listen(vfs);
         let key = (dir, name.to_vec());
         if self.negative.contains(&key) {
             return Ok(None);
@@ -305,6 +306,7 @@ impl Kernel {
 
     /// Walks from the root. ENOENT where a name is missing.
     pub fn walk(&mut self, vfs: &Vfs, path: &[Vec<u8>]) -> Result<Did, i32> {
+        self.listen(vfs);
         let mut at = ROOT;
         for name in path {
             at = self.lookup(vfs, at, name)?.ok_or(libc::ENOENT)?;
