@@ -201,20 +201,35 @@ impl Merging<'_> {
         let Some(before) = before else {
             return Ok(Some(is.attr.nlink));
         };
-        let now = match (self.parent.inode(file), &is.origin) {
-            (Some(now), _) => Some(now.attr.nlink),
-            (None, Some(origin)) => match self.carried(&origin.path)? {
-                Some(path) => self
-                    .workspace
-                    .below(self.parent, &path)?
-                    .map(|f| f.attr.nlink),
-                None => None,
-            },
-            (None, None) => self.published(file, is)?.map(|found| found.attr.nlink),
+        let now = match self.parent.inode(file) {
+            Some(now) => Some(now.attr.nlink),
+            None => self.links_in_base(file, is)?,
         };
+        let is_published = self.child.base_version != self.parent.base_version;
+        if now.is_none() && before > 1 && is_published {
+            // Its names went one by one, and how many are left nobody knows.
+            return Ok(None);
+        }
         let merged =
             i64::from(now.unwrap_or(before)) + i64::from(is.attr.nlink) - i64::from(before);
         Ok(u32::try_from(merged).ok().filter(|nlink| *nlink > 0))
+    }
+
+    /// The links of a file that the parent has no inode of.
+    fn links_in_base(&self, file: FileId, is: &Inode) -> Result<Option<u32>, BranchError> {
+        let carried = match &is.origin {
+            Some(origin) => self.carried(&origin.path)?,
+            None => None,
+        };
+        let found = match carried {
+            Some(path) => self.workspace.below(self.parent, &path)?,
+            None => None,
+        };
+        let found = match found {
+            None => self.published(file, is)?,
+            found => found,
+        };
+        Ok(found.map(|found| found.attr.nlink))
     }
 
     /// A directory that the branch moved must not be above itself: both sides may have moved one

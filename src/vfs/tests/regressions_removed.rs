@@ -2,6 +2,7 @@
 
 use super::op::{Op::*, Sel, Word};
 use super::regressions::check;
+use super::tree::Onto;
 
 #[test]
 fn a_file_that_the_branch_wrote_and_the_parent_removed_with_its_directory_is_a_conflict() {
@@ -40,4 +41,74 @@ fn a_file_that_the_branch_wrote_and_the_parent_removed_with_its_directory_is_a_c
         mode: 0,
     };
     lost(&[made, removed]);
+}
+
+#[test]
+fn a_file_whose_names_both_sides_removed_is_a_conflict_after_a_publish_too() {
+    check(&[
+        SetXattr {
+            b: Sel(0),
+            file: Sel(0),
+            name: Word(0),
+            len: 0,
+            flags: 0,
+        },
+        Create {
+            b: Sel(0),
+            dir: Sel(18725),
+            name: Word(2),
+            mode: 0,
+        },
+        Write {
+            b: Sel(0),
+            file: Sel(0),
+            at: 0,
+            len: 1,
+            fill: 0,
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(0),
+            dir: Sel(0),
+            name: Word(0),
+            onto: Onto::Replace,
+        },
+        Mkdir {
+            b: Sel(0),
+            dir: Sel(9363),
+            name: Word(5),
+            mode: 0,
+        },
+        Write {
+            b: Sel(0),
+            file: Sel(4682),
+            at: 0,
+            len: 1,
+            fill: 0,
+        },
+        Rmdir {
+            b: Sel(0),
+            dir: Sel(18725),
+        },
+        Create {
+            b: Sel(0),
+            dir: Sel(0),
+            name: Word(2),
+            mode: 0,
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        Unlink {
+            b: Sel(0),
+            file: Sel(9363),
+        },
+        Publish,
+        Unlink {
+            b: Sel(32768),
+            file: Sel(11903),
+        },
+        Commit { b: Sel(32768) },
+    ]);
 }
