@@ -10,9 +10,12 @@
 //!
 //! A blob's file is made by its first write.
 
+use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
 
 use super::files::{Access, Dir, File, Size};
 use super::handles::{DirKey, Handle, Handles, Key};
@@ -26,6 +29,8 @@ pub(super) struct Blobs {
     shards: [OnceLock<Dir>; 256],
     next: AtomicU64,
     handles: Arc<Handles>,
+    /// Shards from which names went that may come back after a power cut.
+    removed: Mutex<BTreeSet<u8>>,
 }
 
 fn shard_name(shard: u8) -> String {
@@ -45,6 +50,7 @@ impl Blobs {
             shards: [const { OnceLock::new() }; 256],
             next,
             handles,
+            removed: Mutex::default(),
         }
     }
 
@@ -181,8 +187,18 @@ impl Blobs {
     pub(super) fn remove(&self, id: BlobId) -> Result<(), StoreError> {
         self.handles.forget(Key::Blob(id.0));
         match self.shard(id.0 as u8, false)? {
-            Some(dir) => dir.unlink(&file_name(id)),
-            None => Ok(()),
+            Some(dir) => dir.unlink(&file_name(id))?,
+            None => return Ok(()),
+        }
+        self.removed.lock().insert(id.0 as u8);
+        Ok(())
+    }
+
+    /// The next barrier makes durable what was removed so far. A name that comes back does no harm
+    /// while the store is in use, since the next open looks for such; after a close none does.
+    pub(super) fn settle_removed(&self) {
+        for shard in std::mem::take(&mut *self.removed.lock()) {
+            self.handles.named(DirKey::BlobShard(shard));
         }
     }
 

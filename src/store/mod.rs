@@ -435,6 +435,7 @@ impl Store {
         self.check_writable()?;
         self.barrier()?;
         self.reclaim();
+        self.data.blobs.settle_removed();
         self.writable.store(false, Ordering::Release);
         // Freeing blob ranges changes files, and a barrier is a record itself.
         while self.data.handles.is_dirty() || !self.journal.is_synced() {

@@ -344,3 +344,40 @@ fn more_blobs_than_descriptors_can_be_dirty() {
     }
     assert!(store.data.handles.open_count() <= 1024);
 }
+
+/// Notes which directories lost a name, and which have been synced since.
+#[derive(Default)]
+struct Unsynced(parking_lot::Mutex<std::collections::BTreeSet<u64>>);
+
+impl crate::sys::disk::Backend for Unsynced {
+    fn begin(&self, _: &crate::sys::disk::Change<'_>) -> Result<(), rustix::io::Errno> {
+        Ok(())
+    }
+
+    fn done(&self, change: &crate::sys::disk::Change<'_>) {
+        use crate::sys::disk::Change;
+        let number = |fd| rustix::fs::fstat(fd).expect("fstat").st_ino;
+        match change {
+            Change::Unlink(at) => drop(self.0.lock().insert(number(at.dir))),
+            Change::SyncNames(dir) => drop(self.0.lock().remove(&number(*dir))),
+            Change::SyncAll(_) => self.0.lock().clear(),
+            _ => {}
+        }
+    }
+}
+
+/// After a power cut it was a second name of a file that had been published.
+#[test]
+fn no_name_of_a_removed_blob_comes_back_after_a_close() {
+    let unsynced = std::sync::Arc::new(Unsynced::default());
+    let mut world = World::new();
+    world.options.disk = crate::sys::disk::Disk::behind(unsynced.clone());
+    let store = world.store();
+    let id = store.blob_new();
+    store.blob_write(id, 0, b"published").unwrap();
+    store.barrier().unwrap();
+    store.release(crate::store::Dead::Blob(id));
+    store.close().unwrap();
+    assert_eq!(store.blob_allocated(id).unwrap(), 0, "it is removed");
+    assert!(unsynced.0.lock().is_empty(), "and stays so");
+}
