@@ -200,7 +200,14 @@ impl Vfs {
     /// Main's changes go down into the base.
     pub(super) fn publish(&self) -> Done {
         (self.0.config.write_back)();
-        let report = self.workspace().publish()?;
+        let report = match self.workspace().publish() {
+            // What was removed a moment ago may still take the space that is wanted.
+            Err(error) if Errno::from(&error).0 == libc::ENOSPC => {
+                self.collect()?;
+                self.workspace().publish()?
+            }
+            done => done?,
+        };
         if report.linked > 0 {
             // Until its second name in the store was gone, a published blob had two links.
             self.workspace().barrier()?;
