@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rustix::mount::UnmountFlags;
 
-use super::detach::{abort_connection, ask};
+use super::detach::{abort_connection, ask, take_down};
 use super::mountinfo::Mount;
 use super::processes;
 
@@ -39,10 +39,7 @@ pub(super) fn cut(mount: &Mount) {
     let cut = abort_connection(mount.device);
     if !cut && rustix::process::geteuid().is_root() {
         // Busy is what it is; the connection is cut all the same.
-        let _ = rustix::mount::unmount(
-            &mount.mountpoint,
-            UnmountFlags::FORCE | UnmountFlags::NOFOLLOW,
-        );
+        let _ = take_down(&mount.mountpoint, UnmountFlags::FORCE);
     }
 }
 
@@ -76,9 +73,5 @@ fn serves(process: &Path, mount: &Mount) -> bool {
             .find_map(|line| line.strip_prefix("fuse_connection:"))
             .is_some_and(|connection| connection.trim() == wanted)
     };
-    fs::read_dir(process.join("fdinfo"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|fd| serves(&fs::read_to_string(fd.path()).unwrap_or_default()))
+    processes::descriptors(process).any(|(_, info)| serves(&info))
 }

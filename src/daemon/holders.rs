@@ -79,15 +79,10 @@ fn held_by(process: &Path, mount: &Mount) -> Option<String> {
         }
     }
     let number = format!("{}", mount.id);
-    for fd in std::fs::read_dir(process.join("fdinfo"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let info = std::fs::read_to_string(fd.path()).unwrap_or_default();
+    for (fd, info) in processes::descriptors(process) {
         let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
         if id.is_some_and(|id| id.trim() == number) {
-            return Some(format!("fd {}", fd.file_name().to_string_lossy()));
+            return Some(format!("fd {}", fd.to_string_lossy()));
         }
     }
     let (major, minor) = mount.device;
