@@ -4,7 +4,8 @@
 //! it stays as a zombie with that thread, and what the thread has open stays open: `/dev/fuse`
 //! too, if it waits for the mount itself (the kernel drops a page of a mapping and has to write it
 //! first). The kernel then takes the mount for a living one, and everybody who asks it waits for
-//! ever. Cutting the connection ends all of that.
+//! ever. Cutting the connection ends all of that. The daemon's guard ([`super::guard`]) does so at
+//! once; this is for where there is none, or it may not.
 //!
 //! **Invariant**: a mount is cut only if there is such a zombie, if it does not answer, and if the
 //! kernel names no process that serves it.

@@ -154,7 +154,12 @@ pub(super) fn take_down(path: &Path, flags: UnmountFlags) -> Result<(), DaemonEr
 /// Cuts the connection of a mount, so that whoever waits for it gets ECONNABORTED; false where the
 /// kernel's control file system (`/sys/fs/fuse/connections`) is not there or does not let us.
 pub(super) fn abort_connection(device: (u32, u32)) -> bool {
-    std::fs::write(format!("/sys/fs/fuse/connections/{}/abort", device.1), "1").is_ok()
+    std::fs::write(control_file(device), "1").is_ok()
+}
+
+/// The file that cuts the connection of a mount. Who mounted it may write there, root or not.
+pub(super) fn control_file(device: (u32, u32)) -> PathBuf {
+    format!("/sys/fs/fuse/connections/{}/abort", device.1).into()
 }
 
 /// Cuts off the branchfs mount that `path` lies in, if its daemon was killed and is stuck: what

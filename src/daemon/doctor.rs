@@ -144,7 +144,7 @@ fn connections() -> Check {
         false => lacks(
             "connections",
             Verdict::Limited,
-            "/sys/fs/fuse/connections is not mounted: a mount that hangs cannot be cut off",
+            "/sys/fs/fuse/connections is not mounted: without root no hanging mount is cut",
             "mount -t fusectl none /sys/fs/fuse/connections",
         ),
     }

@@ -9,6 +9,7 @@
 //! | [`attach`] | making the mount, by mount(2) or fusermount3 |
 //! | [`mod@remount`] | other options for a mount that is there |
 //! | [`detach`] | ending it, dead mounts included |
+//! | [`guard`] | cutting the connection of a daemon that was killed and is stuck |
 //! | [`abandoned`] | mounts whose daemon is neither dead nor alive |
 //! | [`ending`] | waiting for a daemon whose mount is gone |
 //! | [`holders`] | who keeps a mount busy |
@@ -42,6 +43,7 @@ mod detach;
 mod doctor;
 mod ending;
 mod error;
+mod guard;
 mod holders;
 mod mounted;
 mod mountinfo;

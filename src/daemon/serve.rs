@@ -1,9 +1,9 @@
 //! The daemon from start to end.
 //!
-//! Order of a start: fork (before any thread), build what is served, mount, answer INIT, serve, ask
-//! the mount for its root, tell the parent. Order of an end: the mount is gone, every request and
-//! every worker is done, [`Ops::unmounted`] publishes, the process exits and with it the store's
-//! lock goes.
+//! Order of a start: fork (before any thread), start the guard, build what is served, mount, answer
+//! INIT, serve, ask the mount for its root, tell the parent. Order of an end: the mount is gone,
+//! every request and every worker is done, [`Ops::unmounted`] publishes, the process exits and with
+//! it the store's lock goes.
 //!
 //! **Signals**: TERM, INT and HUP unmount. A mount that is busy is synced, taken out of the tree
 //! and cut off, so that the process ends soon whoever holds it; what was acknowledged is in the
@@ -21,6 +21,7 @@ use rustix::fs::Mode;
 use super::background::{self, Ready, Side};
 use super::detach::{absolute, clear_dead_mount};
 use super::error::DaemonError;
+use super::guard::Guard;
 use super::mounted::{Kernel, MountConfig, Mounted};
 use super::site::Site;
 use super::{supervisor, system_log};
@@ -98,7 +99,15 @@ where
     F: FnOnce(Kernel) -> Result<Arc<O>, E>,
 {
     let signals = prepare_process()?;
+    let guard = Guard::start(&mount.mountpoint, daemon.foreground);
     let mounted = Mounted::start(mount, build)?;
+    // It waits for the guard's end, when what is mounted has ended.
+    let _guard = guard
+        .map(|mut guard| {
+            guard.watch(mounted.site().device());
+            guard
+        })
+        .inspect_err(|error| log::warn!("no guard: {}", error.chain()));
     let (site, ops) = (mounted.site().clone(), Arc::clone(mounted.ops()));
     thread::Builder::new()
         .name("signals".into())

@@ -41,6 +41,11 @@ impl Site {
         &self.mountpoint
     }
 
+    /// Its device number.
+    pub(super) fn device(&self) -> (u32, u32) {
+        self.device
+    }
+
     /// Lets the kernel read further ahead, where it lets us.
     pub(super) fn tune(&self) {
         let (major, minor) = self.device;

@@ -18,3 +18,4 @@ pub mod rename;
 #[cfg(test)]
 pub(crate) mod shared_map;
 pub mod spawn;
+pub mod title;

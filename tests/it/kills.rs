@@ -71,7 +71,7 @@ impl Round<'_> {
                 std::thread::yield_now();
             }
             (0..self.number * 7919 % 16 * 200_000).for_each(|_| std::hint::spin_loop());
-            self.ws.kill_in_use();
+            self.ws.kill();
             self.stop.store(true, Ordering::SeqCst);
             self.ws.mount();
             for thread in threads {

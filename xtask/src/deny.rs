@@ -21,7 +21,7 @@ pub struct Arguments {
 }
 
 /// The version that the settings were written for.
-const VERSION: &str = "0.20";
+const VERSION: &str = "^0.20";
 
 /// Runs the checks.
 pub fn run(arguments: &Arguments) -> Done {

@@ -5,6 +5,7 @@
 //! cuts the connection of a test that hangs.
 
 mod caches;
+mod guard;
 mod life;
 mod posix;
 mod process;

@@ -34,12 +34,16 @@ fn child() {
         log: None,
     };
     let base = PathBuf::from(base);
-    let build = move |_| match mode {
+    let build = move |kernel| match mode {
         "broken" => Err("the store is on the moon"),
         _ => {
             let pid = std::process::id().to_string();
             fs::write(base.join("pid"), pid).expect("the base can be written");
-            Ok(Arc::new(Memory::new(FOREVER)))
+            let memory = Arc::new(Memory::new(FOREVER));
+            if mode == "stuck" {
+                get_stuck(Arc::clone(&memory), kernel);
+            }
+            Ok(memory)
         }
     };
     let result = mount
@@ -53,17 +57,30 @@ fn child() {
     }
 }
 
+/// Once a slow write waits, a thread that serves no requests has the kernel drop the page which
+/// that write has locked: it waits in the kernel for a caller who waits for this process.
+fn get_stuck(memory: Arc<Memory>, kernel: Kernel) {
+    let stuck = thread::Builder::new().name("stuck".into());
+    let wait = move || {
+        while memory.at_gate() == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        kernel.cache.inval_inode(memory.node_of(b"slow"), true);
+    };
+    stuck.spawn(wait).expect("a thread can be started");
+}
+
 /// A base and a mountpoint whose daemon is another process.
-struct Site {
-    base: PathBuf,
-    mountpoint: PathBuf,
+pub(super) struct Site {
+    pub(super) base: PathBuf,
+    pub(super) mountpoint: PathBuf,
     program: PathBuf,
     _watchdog: Watchdog,
     _dir: TempDir,
 }
 
 impl Site {
-    fn new() -> Site {
+    pub(super) fn new() -> Site {
         let dir = tempfile::tempdir().unwrap();
         let watchdog = Watchdog::new(dir.path());
         let [base, mountpoint] = ["base", "mnt"].map(|name| dir.path().join(name));
@@ -79,7 +96,7 @@ impl Site {
         }
     }
 
-    fn command(&self, wrapper: &[&str], mode: &str, options: &str) -> Command {
+    pub(super) fn command(&self, wrapper: &[&str], mode: &str, options: &str) -> Command {
         let program = self.program.as_os_str();
         let mut line = wrapper.iter().map(OsStr::new).chain([program]);
         let mut command = Command::new(line.next().expect("the program is there"));
@@ -98,23 +115,23 @@ impl Site {
     }
 
     /// Mounts in the background.
-    fn mount(&self, options: &str) -> Output {
+    pub(super) fn mount(&self, options: &str) -> Output {
         self.command(&[], "background", options).output().unwrap()
     }
 
-    fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         fs::read_to_string(self.base.join("pid"))
             .unwrap()
             .parse()
             .unwrap()
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid() as i32).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    fn is_mounted(&self) -> bool {
+    pub(super) fn is_mounted(&self) -> bool {
         MountTable::read()
             .unwrap()
             .top_at(&self.mountpoint)
@@ -122,13 +139,13 @@ impl Site {
     }
 }
 
-fn path(path: &Path) -> &str {
+pub(super) fn path(path: &Path) -> &str {
     path.to_str()
         .expect("temporary directories have plain names")
 }
 
 #[track_caller]
-fn assert_ok(output: &Output) {
+pub(super) fn assert_ok(output: &Output) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {said}", output.status);
 }
@@ -279,7 +296,7 @@ fn a_daemon_that_cannot_go_on_ends_and_makes_room_for_the_next() {
 }
 
 /// Runs a command as nobody; a path, since one test has no PATH.
-const NOBODY: &[&str] = &[
+pub(super) const NOBODY: &[&str] = &[
     "/usr/bin/setpriv",
     "--reuid=65534",
     "--regid=65534",
@@ -287,7 +304,7 @@ const NOBODY: &[&str] = &[
 ];
 
 /// A place that nobody may mount at, with a program that nobody may run.
-fn nobodys_site() -> Site {
+pub(super) fn nobodys_site() -> Site {
     let mut site = Site::new();
     let device = fs::metadata("/dev/fuse").expect("/dev/fuse is needed: modprobe fuse");
     if device.mode() & 0o666 != 0o666 {

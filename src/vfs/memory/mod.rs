@@ -74,6 +74,12 @@ impl Memory {
         self.gate.waiting.load(SeqCst)
     }
 
+    /// The node of a file in the root.
+    pub(crate) fn node_of(&self, name: &[u8]) -> NodeId {
+        let file = self.lock().child(NodeId(1), name);
+        file.expect("the file is there")
+    }
+
     /// Changes a file in the root without the kernel's knowledge.
     pub(crate) fn change_behind(&self, name: &[u8], bytes: &[u8]) -> NodeId {
         let mut tree = self.lock();

@@ -317,7 +317,9 @@ impl Workspace {
         finish(kill).ok();
     }
 
-    /// Kills the daemon with SIGKILL and waits for its end; the mount stays, dead.
+    /// Kills the daemon with SIGKILL and waits for its end; the mount stays, dead. It ends even
+    /// where one of its threads waits in the kernel for somebody who uses the mount: its guard cuts
+    /// the connection.
     #[track_caller]
     pub fn kill(&self) {
         let daemon = self.daemon();
@@ -326,19 +328,6 @@ impl Workspace {
             daemon.ended_within(END_SECONDS),
             "the daemon outlives SIGKILL"
         );
-        self.watched().daemon = None;
-    }
-
-    /// Kills the daemon with SIGKILL while others use the mount.
-    ///
-    /// One of its threads may be in the kernel where no signal reaches it, waiting for a directory
-    /// that a caller has locked, who waits for the daemon: then it does not end before the next
-    /// mount cuts the connection. So mount before you wait for anybody who uses the mount.
-    #[track_caller]
-    pub fn kill_in_use(&self) {
-        let daemon = self.daemon();
-        daemon.kill();
-        daemon.ended_within(2);
         self.watched().daemon = None;
     }
 
