@@ -44,7 +44,7 @@ fn amounts() -> Amounts {
         Ok("quick") => all,
         Ok("long") => Amounts {
             seconds: 600,
-            generations: 200,
+            generations: 60,
             ..all
         },
         Ok(other) => panic!("BRANCHFS_LOAD={other} is neither quick nor long"),

@@ -11,7 +11,7 @@ pub struct Arguments {
     /// All of it, the writers for seconds; the default
     #[arg(long, conflicts_with = "long")]
     quick: bool,
-    /// The writers for ten minutes, and ten times as many races
+    /// The writers for ten minutes, and three times as many races
     #[arg(long)]
     long: bool,
 }
