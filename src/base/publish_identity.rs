@@ -134,9 +134,12 @@ impl Base {
             let has_event = sealed.plan.keep_old || layout.events.has_before(sealed.version);
             if let Some(name) = kept_name.filter(|_| !has_event) {
                 let old = self.reach.area(Area::Old).as_fd();
-                unlink(&self.reach.disk, old, &loc.path, AtFlags::empty())
-                    .map_err(|errno| BaseError::io(&before.path, "unlink the old", errno))?;
-                layout.events.unkept_early(name, before.ident);
+                match unlink(&self.reach.disk, old, &loc.path, AtFlags::empty()) {
+                    Ok(()) => layout.events.unkept_early(name, before.ident),
+                    // No reason to stop, when other names are gone that readers of the old version
+                    // would still look for. It goes with what is doomed.
+                    Err(errno) => log::warn!("old/{}: {errno}", loc.path.escape_ascii()),
+                }
             }
             untouched.push(Untouched {
                 ident: before.ident,

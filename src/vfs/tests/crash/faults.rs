@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::super::kernel::CRED;
 use super::random::Random;
 use super::scan::{Scan, as_base, base_difference, read_base};
 use super::tape::{Fault, Loss};
 use super::world::{Nature, World};
 use super::{check, tell};
 use crate::tree::{FileId, NodeId};
+use crate::vfs::ops::{Ops, Outcome};
 
 /// Runs the world of a seed with a fault. The number of calls that failed.
 fn run(seed: u64, fault: Fault) -> Result<usize, String> {
@@ -129,4 +131,38 @@ fn a_publish_that_fails_anywhere_is_finished_by_the_next() {
         checked.unwrap_or_else(|text| panic!("call {after}: {}", tell(&world, 0, &text)));
     }
     assert!(stopped > 0, "no publish stopped part of the way");
+}
+
+#[test]
+fn a_publish_that_stops_anywhere_hides_no_name_of_a_file() {
+    for after in 0.. {
+        let mut random = Random::new(1);
+        let mut world = World::new(Nature {
+            publish: crate::branch::PublishMode::Manual,
+            ..Nature::new(&mut random)
+        });
+        world.faulty = true;
+        let root = NodeId::new(0, FileId::ROOT);
+        // Its other name in the base is b/link.
+        let one = world.find(root, b"one").expect("it is in the base");
+        let wrote = world.vfs().write(&CRED, one, 0, b"x", false, false);
+        wrote.and_then(Outcome::wait).expect("the disk is well");
+        world.look("write").unwrap();
+        world.tape.fail(Some(Fault {
+            after,
+            errno: Errno::IO,
+            lasting: false,
+        }));
+        let done = world.command(root, b"publish");
+        if world.tape.failed() == 0 {
+            done.expect("no call failed");
+            assert!(after > 20, "{after} calls are no publish");
+            break;
+        }
+        world.tape.fail(None);
+        let seen = Scan::of(world.vfs()).unwrap();
+        check::shown(&seen, &world.moments[1..])
+            .and_then(|_| publish_again(&mut world))
+            .unwrap_or_else(|text| panic!("call {after}: {text}"));
+    }
 }

@@ -249,7 +249,7 @@ impl World {
         live.map(|branch| root(branch.incarnation())).collect()
     }
 
-    fn find(&mut self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
+    pub fn find(&mut self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
         match self.vfs().lookup(&CRED, dir, name) {
             Ok(Lookup::Found(entry)) => {
                 self.held.push(entry.node.node);
