@@ -265,6 +265,13 @@ impl IdMap {
         exceptions.insert(entry);
     }
 
+    /// Whether an object was given this id by a publish after version `at`.
+    pub(super) fn was_given_after(&self, at: Version, fid: FileId) -> bool {
+        let exceptions = self.exceptions.read();
+        let newest = exceptions.by_fid.get(&fid.0).and_then(|all| all.last());
+        newest.is_some_and(|&(since, _)| since > at)
+    }
+
     /// Every exception, in no order.
     pub(super) fn all(&self) -> Vec<IdEntry> {
         self.exceptions

@@ -1,12 +1,13 @@
 //! From one version to the next: where an object is now, what happened below a path, and all the
 //! names that an inode has. For owners that carry something over to a newer version.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
-use super::event::Area;
+use super::event::{Area, Event, EventRecord};
 use super::path::join;
 use super::{Base, BaseError, Version};
-use crate::tree::Kind;
+use crate::tree::{FileId, Kind};
 
 impl Base {
     /// The path, in the newest version, of the object that was at `path` at version `at`; `None`
@@ -16,6 +17,41 @@ impl Base {
         let layout = self.layout.read();
         let loc = layout.events.resolve(at, path);
         Ok(loc.filter(|loc| loc.area == Area::Root).map(|loc| loc.path))
+    }
+
+    /// The paths, in the newest version, at which publishes after version `at` have put a new object
+    /// for `file`: where its content changed, however it was moved too.
+    ///
+    /// Costs a look at what those publishes changed, and nothing where they made no such object.
+    pub fn republished(&self, at: Version, file: FileId) -> Result<Vec<Vec<u8>>, BaseError> {
+        if !self.ids.was_given_after(at, file) {
+            return Ok(Vec::new());
+        }
+        let layout = self.layout.read();
+        let mut paths = BTreeSet::new();
+        for EventRecord {
+            version,
+            seq,
+            event,
+        } in layout.events.records()
+        {
+            let path = match event {
+                Event::Created { path } | Event::Kept { path, .. } if version > at => path,
+                _ => continue,
+            };
+            // Both events of a step are behind what it put there.
+            let Some(loc) = layout.events.trace((version, seq | 1), &path, |_| ()) else {
+                continue;
+            };
+            if loc.area != Area::Root || paths.contains(&loc.path) {
+                continue;
+            }
+            let found = self.lookup_in(&layout, layout.version, &loc.path)?;
+            if found.is_some_and(|found| found.fid == file) {
+                paths.insert(loc.path);
+            }
+        }
+        Ok(paths.into_iter().collect())
     }
 
     /// Forgets what is cached of where things are: somebody may have changed the base behind us.

@@ -156,14 +156,25 @@ impl Merging<'_> {
             self.names_lost.entry(file).or_default();
             return Ok(false);
         }
-        let Some(dir) = dir.filter(|_| self.child.base_version != self.parent.base_version) else {
+        if self.child.base_version == self.parent.base_version {
             return Ok(false);
+        }
+        let moved = match dir {
+            Some(dir) => self.carried(&join(dir, name))?,
+            None => None,
         };
-        let Some(now) = self.carried(&join(dir, name))? else {
-            return Ok(false);
+        let places = match moved {
+            Some(path) => vec![path],
+            // Another object may have come in its place.
+            None => (self.workspace.base).republished(self.child.base_version, file)?,
         };
-        let place = self.workspace.path_by_base_name(self.parent, file, &now)?;
-        Ok(place.is_some())
+        for path in places {
+            let shown = self.workspace.path_by_base_name(self.parent, file, &path)?;
+            if shown.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Files that the branch removed go where the parent has no further name of them.

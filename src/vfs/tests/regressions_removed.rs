@@ -112,3 +112,61 @@ fn a_file_whose_names_both_sides_removed_is_a_conflict_after_a_publish_too() {
         Commit { b: Sel(32768) },
     ]);
 }
+
+#[test]
+fn a_file_that_the_parent_wrote_and_moved_and_the_branch_removed_is_a_conflict_after_a_publish() {
+    check(&[
+        Rename {
+            b: Sel(0),
+            file: Sel(0),
+            dir: Sel(56174),
+            name: Word(0),
+            onto: Onto::Replace,
+        },
+        Symlink {
+            b: Sel(0),
+            dir: Sel(37450),
+            name: Word(6),
+            target: Word(0),
+        },
+        RenameOnto {
+            b: Sel(0),
+            file: Sel(19946),
+            other: Sel(42741),
+            onto: Onto::Exchange,
+        },
+        Unlink {
+            b: Sel(0),
+            file: Sel(0),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        Write {
+            b: Sel(0),
+            file: Sel(43728),
+            at: 0,
+            len: 1,
+            fill: 0,
+        },
+        Unlink {
+            b: Sel(32768),
+            file: Sel(43696),
+        },
+        Link {
+            b: Sel(0),
+            file: Sel(56),
+            dir: Sel(0),
+            name: Word(7),
+        },
+        RenameOnto {
+            b: Sel(0),
+            file: Sel(48440),
+            other: Sel(8549),
+            onto: Onto::Replace,
+        },
+        Publish,
+        Commit { b: Sel(32768) },
+    ]);
+}
