@@ -19,8 +19,8 @@ impl Base {
         Ok(loc.filter(|loc| loc.area == Area::Root).map(|loc| loc.path))
     }
 
-    /// The paths, in the newest version, at which publishes after version `at` have put a new object
-    /// for `file`: where its content changed, however it was moved too.
+    /// The paths, in the newest version, at which publishes after version `at` have put a new
+    /// object for `file`: where its content changed, however it was moved too.
     ///
     /// Costs a look at what those publishes changed, and nothing where they made no such object.
     pub fn republished(&self, at: Version, file: FileId) -> Result<Vec<Vec<u8>>, BaseError> {
