@@ -49,7 +49,6 @@ impl Replay {
                 let numbers: TrashNumbers = trash_incarnations.iter().copied().collect();
                 let siblings = parent.state.read().children.clone();
                 let beaten = siblings.values().filter(|id| numbers.contains_key(id));
-                fits(!numbers.contains_key(&branch.id), "a winner that lost")?;
                 let all = self.table.some(beaten.copied());
                 let all = all
                     .iter()
@@ -67,9 +66,15 @@ impl Replay {
                 fits(all, "an aborted branch without a number")
             }
             Record::Restore { branch, name, .. } => {
-                let (parent, _) = self.child(lsn, *branch, false)?;
+                let (parent, branch) = self.child(lsn, *branch, false)?;
                 let free = !parent.state.read().children.contains_key(name);
-                fits(free, "a branch restored over another")
+                let is_branch = !branch.state.read().is_commit();
+                fits(free && is_branch, "a branch restored over another")
+            }
+            Record::Undo { entry, .. } => {
+                let (_, entry) = self.child(lsn, *entry, false)?;
+                let is_commit = entry.state.read().is_commit();
+                fits(is_commit, "an undo of no commit")
             }
             Record::Expire { branch } => self.child(lsn, *branch, false).map(|_| ()),
             Record::Rename { branch, name } => {
@@ -255,10 +260,14 @@ mod tests {
             .expect("it fits");
         misfits(commit(BranchId::MAIN, &[]));
         misfits(commit(LIVE, &[]));
-        misfits(commit(BranchId(7), &[7]));
         replay()
             .record(2, commit(BranchId(7), &[]))
             .expect("it fits");
+        for numbers in [&[][..], &[7]] {
+            replay()
+                .record(2, commit(BranchId(7), numbers))
+                .expect("with a number it can be taken back");
+        }
         misfits(Record::Expire { branch: LIVE });
         misfits(Record::Expire {
             branch: BranchId::MAIN,
@@ -277,6 +286,32 @@ mod tests {
         replay
             .record(3, commit(BranchId(9), &[LIVE.0, 7]))
             .expect("it fits");
+    }
+
+    #[test]
+    fn only_a_commit_in_the_trash_is_taken_back_and_none_is_restored() {
+        let undo = |entry| Record::Undo {
+            entry,
+            incarnation: 3000,
+            trash_incarnation: 3001,
+            time: Time::default(),
+        };
+        misfits(undo(LIVE));
+        misfits(undo(ENDED));
+        misfits(undo(BranchId::MAIN));
+        let mut replay = replay();
+        let taken = BranchId(7);
+        replay.record(2, commit(taken, &[7])).expect("it fits");
+        let restore = Record::Restore {
+            branch: taken,
+            name: b"new"[..].into(),
+            incarnation: 3002,
+        };
+        let error = replay.record(3, restore);
+        assert!(matches!(error, Err(BranchError::Misfit { lsn: 3, .. })));
+        for lsn in 4..7 {
+            replay.record(lsn, undo(taken)).expect("there and back");
+        }
     }
 
     #[test]

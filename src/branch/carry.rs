@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::BranchError;
+use super::copy_up::origin_at;
 use super::merge::Merging;
 use crate::base::Found;
 use crate::tree::{Content, Extent, FileId, Inode, Origin, Source, Xattrs};
@@ -56,7 +57,7 @@ impl Merging<'_> {
         };
         Ok(self
             .published(file, inode)?
-            .map(|found| Arc::new(origin_at(path, &found))))
+            .map(|found| Arc::new(origin_at(&path, &found))))
     }
 
     /// The inode as it goes into the parent: with its origin and base extents where they are now.
@@ -76,7 +77,9 @@ impl Merging<'_> {
             carried.origin = self.published_origin(file, inode)?;
         }
         if let (Xattrs::OfOrigin, Some(origin)) = (&inode.xattrs, &inode.origin) {
-            carried.xattrs = self.xattrs_then(origin)?;
+            let version = self.child.base_version;
+            let own = self.workspace.base_xattrs(version, &origin.path)?;
+            carried.xattrs = Xattrs::Own(Arc::new(own));
         }
         if let Content::File(extents) = &inode.content {
             let mut failed = None;
@@ -102,19 +105,7 @@ impl Merging<'_> {
         let Some(found) = self.workspace.below(self.parent, &path)? else {
             return Ok(None);
         };
-        Ok(Some(Arc::new(origin_at(path, &found))))
-    }
-
-    /// The extended attributes that an object of the base had for the branch.
-    fn xattrs_then(&self, origin: &Origin) -> Result<Xattrs, BranchError> {
-        let (base, version) = (&self.workspace.base, self.child.base_version);
-        let mut own = std::collections::BTreeMap::new();
-        for name in base.list_xattrs(version, &origin.path)? {
-            if let Some(value) = base.get_xattr(version, &origin.path, &name)? {
-                own.insert(name.into(), value.into());
-            }
-        }
-        Ok(Xattrs::Own(Arc::new(own)))
+        Ok(Some(Arc::new(origin_at(&path, &found))))
     }
 
     fn carry_source(&self, extent: &Extent) -> Result<Source, BranchError> {
@@ -159,14 +150,5 @@ impl Merging<'_> {
         };
         let found = self.workspace.below(self.parent, &path)?;
         Ok(found.filter(|found| found.fid == dir).map(|_| path))
-    }
-}
-
-fn origin_at(path: Vec<u8>, found: &Found) -> Origin {
-    Origin {
-        path: path.into(),
-        ino: found.ident.ino,
-        btime: found.ident.btime,
-        stamp: found.stamp.0,
     }
 }

@@ -103,15 +103,20 @@ impl Workspace {
     /// would.
     pub fn check_base(&self, branch: &Arc<Branch>) -> Result<(), BranchError> {
         refuse(&self.main().state.read(), &branch.state.read())?;
-        self.base.distrust();
-        let mut paths = Vec::new();
-        let main = self.main().state.read().view.clone();
-        self.changed_behind(&View::on(main.base_version), &main, &mut paths)?;
         let (fork_view, view) = {
             let state = branch.state.read();
             (state.fork_view.clone(), state.view.clone())
         };
-        self.changed_behind(&fork_view, &view, &mut paths)?;
+        self.check_base_between(&fork_view, &view)
+    }
+
+    /// The same for what changes from `old` to `new`.
+    pub(super) fn check_base_between(&self, old: &View, new: &View) -> Result<(), BranchError> {
+        self.base.distrust();
+        let mut paths = Vec::new();
+        let main = self.main().state.read().view.clone();
+        self.changed_behind(&View::on(main.base_version), &main, &mut paths)?;
+        self.changed_behind(old, new, &mut paths)?;
         paths.sort();
         paths.dedup();
         match paths.is_empty() {
@@ -241,27 +246,21 @@ impl Workspace {
         }
         let incarnation = self.number()?;
         let time = clock::now();
-        let merged = merge.changes.is_some();
-        if merged {
-            self.log(&Record::CommitPart {
-                branch: branch.id,
-                changes: Vec::new(),
-            })?;
+        if let Some(changes) = &merge.changes {
+            self.log_parts(branch.id, changes)?;
         }
-        for changes in merge
-            .changes
-            .iter()
-            .flat_map(|changes| changes.chunks(PART))
-        {
-            self.log(&Record::CommitPart {
-                branch: branch.id,
-                changes: changes.to_vec(),
-            })?;
+        let kept = match self.options.trash.is_zero() {
+            true => None,
+            false => Some((self.number()?, time)),
+        };
+        if let Some((number, _)) = kept {
+            trash_incarnations.push((branch.id, number));
+            self.renew_epoch(parent.id, &mut parent_state)?;
         }
         failpoint::reach("commit-decided");
         self.log(&Record::Commit {
             branch: branch.id,
-            merged,
+            merged: merge.changes.is_some(),
             incarnation,
             trash_incarnations: trash_incarnations.clone(),
             time,
@@ -275,6 +274,7 @@ impl Workspace {
             (branch, &mut state),
             merge.changes.as_deref(),
             (incarnation, &changed.replaced),
+            kept,
         );
         drop(state);
         drop(parent_state);
@@ -319,7 +319,7 @@ fn refuse(parent: &State, state: &State) -> Result<(), BranchError> {
 }
 
 /// What of `parent` is stale once the difference between two views of a child has gone into it.
-fn changed(parent: &Arc<Branch>, fork_view: &View, view: &View) -> Changed {
+pub(super) fn changed(parent: &Arc<Branch>, fork_view: &View, view: &View) -> Changed {
     let names = fork_view
         .diff_dentries(view)
         .map(|(key, _, _)| (key.dir, key.name.clone()));

@@ -80,6 +80,11 @@ impl Workspace {
             let id = state.trash.get(trash_name).ok_or_else(missing)?;
             self.branch(*id).ok_or_else(missing)?
         };
+        if branch.state.read().is_commit() {
+            return Err(BranchError::NotABranch {
+                name: trash_name.clone(),
+            });
+        }
         let incarnation = self.number()?;
         self.log(&Record::Restore {
             branch: branch.id,

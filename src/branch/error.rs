@@ -76,6 +76,33 @@ pub enum BranchError {
         /// The name.
         name: Name,
     },
+    /// No commit is left to be taken back, or no undo (ENOENT).
+    #[error(
+        "there is nothing to {} in {:?}: {}",
+        if *redo { "redo" } else { "undo" },
+        lossy(name),
+        if *redo {
+            "no commit into it was taken back"
+        } else {
+            "no commit into it is in the trash any more"
+        }
+    )]
+    NothingToUndo {
+        /// The branch that it was asked of.
+        name: Name,
+        /// Whether it was asked to redo.
+        redo: bool,
+    },
+    /// An entry of the trash that is no branch (EINVAL).
+    #[error(
+        "{:?} is no branch: it shows what its parent was; copy from it what you need, or take the \
+         commit back with: undo",
+        lossy(name)
+    )]
+    NotABranch {
+        /// The entry.
+        name: Name,
+    },
     /// main can be neither aborted nor renamed (EPERM).
     #[error("main cannot be {what}: it is the workspace itself")]
     MainStays {

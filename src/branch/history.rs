@@ -62,6 +62,16 @@ pub enum What {
     },
     /// A step of a trial in a branch, as JSON.
     Trial(Box<str>),
+    /// A branch's commit was taken back.
+    Undo {
+        /// How many names and files that changed.
+        paths: u64,
+    },
+    /// A branch's commit was done again.
+    Redo {
+        /// How many names and files that changed.
+        paths: u64,
+    },
 }
 
 /// One event.

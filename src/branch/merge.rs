@@ -67,7 +67,16 @@ pub(super) struct Merging<'a> {
 impl Workspace {
     /// Compares `child` with its parent. Costs what both have changed since the fork.
     pub(super) fn merge(&self, parent: &State, child: &State) -> Result<Merge, BranchError> {
-        if unchanged(&parent.view, &child.fork_view) {
+        self.merge_views(&parent.view, (&child.fork_view, &child.view))
+    }
+
+    /// Compares what changed between two views with what `parent` has changed since the first.
+    pub(super) fn merge_views(
+        &self,
+        parent: &View,
+        (fork, child): (&View, &View),
+    ) -> Result<Merge, BranchError> {
+        if unchanged(parent, fork) {
             return Ok(Merge {
                 conflicts: Vec::new(),
                 changes: None,
@@ -75,9 +84,9 @@ impl Workspace {
         }
         let mut merging = Merging {
             workspace: self,
-            fork: &child.fork_view,
-            child: &child.view,
-            parent: &parent.view,
+            fork,
+            child,
+            parent,
             conflicts: Vec::new(),
             changes: Vec::new(),
             names_lost: HashMap::new(),

@@ -17,6 +17,7 @@ mod carry;
 mod checkpoint;
 mod clock;
 mod commit;
+mod copy_up;
 mod diff;
 mod end;
 mod error;
@@ -31,9 +32,11 @@ mod record;
 mod recover;
 mod removals;
 mod resolve;
+mod revert;
 mod staged;
 mod state;
 mod table;
+mod undo;
 mod unfinished;
 mod verify;
 
@@ -59,6 +62,7 @@ pub use record::Record;
 pub use recover::Places;
 pub use resolve::{join, split};
 pub use state::{Branch, BranchMeta, End, Ending, Limits, Policy, State, Usage};
+pub use undo::Back;
 pub use verify::{Finding, Verified, verify_store};
 
 use table::Table;
@@ -204,7 +208,7 @@ impl Workspace {
     /// Gives back the space of an extent that `state`'s branch no longer refers to, where nobody
     /// else can refer to it.
     pub fn free(&self, state: &State, extent: &Extent) {
-        if extent.epoch != state.meta.epoch {
+        if !state.owns(extent.epoch) {
             self.table.garbage.store(true, Ordering::Relaxed);
             return;
         }

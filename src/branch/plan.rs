@@ -50,7 +50,7 @@ struct Home {
 pub(super) struct Planner<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) view: &'a View,
-    pub(super) epoch: u64,
+    pub(super) epochs: [u64; 2],
     pub(super) staging: &'a mut Staging,
     expect: Vec<Expect>,
     pub(super) linked: Vec<u64>,
@@ -73,19 +73,20 @@ pub(super) struct Planner<'a> {
 }
 
 impl Workspace {
-    /// Plans and stages what makes the base look like `view`, main's view in `epoch`.
+    /// Plans and stages what makes the base look like `view`, main's view; what was
+    /// written in `epochs` is main's alone.
     pub(super) fn plan(
         &self,
         id: u64,
         view: &View,
-        epoch: u64,
+        epochs: [u64; 2],
         keep_old: bool,
         staging: &mut Staging,
     ) -> Result<Planned, BranchError> {
         let mut planner = Planner {
             workspace: self,
             view,
-            epoch,
+            epochs,
             staging,
             expect: Vec::new(),
             linked: Vec::new(),

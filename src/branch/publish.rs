@@ -47,17 +47,17 @@ impl Workspace {
         for attempt in 1..=TRIES {
             // The last try keeps everybody out of main from the start.
             let locked = (attempt == TRIES).then(|| (self.begin(), main.state.write()));
-            let (view, epoch) = match &locked {
-                Some((_, state)) => (state.view.clone(), state.meta.epoch),
+            let (view, epochs) = match &locked {
+                Some((_, state)) => (state.view.clone(), state.own_epochs()),
                 None => {
                     let state = main.state.read();
-                    (state.view.clone(), state.meta.epoch)
+                    (state.view.clone(), state.own_epochs())
                 }
             };
             if view.is_empty() {
                 return Ok(PublishReport::default());
             }
-            let (linked, sealed) = match self.prepare(&view, epoch) {
+            let (linked, sealed) = match self.prepare(&view, epochs) {
                 Ok(prepared) => prepared,
                 Err(error) => {
                     if let BranchError::BaseChanged { paths } = &error {
@@ -73,7 +73,7 @@ impl Workspace {
                 Some(locked) => locked,
                 None => (self.begin(), main.state.write()),
             };
-            if !unchanged(&state.view, &view) || state.meta.epoch != epoch {
+            if !unchanged(&state.view, &view) || state.own_epochs() != epochs {
                 drop((state, running));
                 self.cancel(&sealed)?;
                 continue;
@@ -111,7 +111,7 @@ impl Workspace {
 
     /// Stages, checks and writes down a plan, and makes it durable that it will be carried out.
     /// Returns the blobs that it makes files of the base, too.
-    fn prepare(&self, view: &View, epoch: u64) -> Result<(Vec<u64>, Sealed), BranchError> {
+    fn prepare(&self, view: &View, epochs: [u64; 2]) -> Result<(Vec<u64>, Sealed), BranchError> {
         let id = self
             .table
             .next_plan
@@ -119,7 +119,7 @@ impl Workspace {
         let keep_old = self.oldest_pinned().is_some();
         let mut staging = self.base.stage_begin(id)?;
         let prepared = (|| {
-            let planned = self.plan(id, view, epoch, keep_old, &mut staging)?;
+            let planned = self.plan(id, view, epochs, keep_old, &mut staging)?;
             if let Err(conflicts) = self.base.check(&planned.plan, &planned.expect) {
                 for conflict in &conflicts {
                     log::warn!(

@@ -73,15 +73,20 @@ impl Workspace {
                 .into_iter()
                 .map(|branch| {
                     let state = branch.state.read();
-                    (state.fork_view.clone(), state.view.clone())
+                    // What only a view needs that is never read is not kept.
+                    let fork_view = (!state.is_commit()).then(|| state.fork_view.clone());
+                    (fork_view, state.view.clone())
                 })
                 .collect();
             let open = open();
             drop(still);
             let mut last = View::default();
             for (fork_view, view) in views {
-                marked.view(&last, &fork_view);
-                marked.view(&fork_view, &view);
+                if let Some(fork_view) = fork_view {
+                    marked.view(&last, &fork_view);
+                    last = fork_view;
+                }
+                marked.view(&last, &view);
                 last = view;
             }
             open.iter().for_each(|inode| marked.inode(inode));

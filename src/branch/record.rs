@@ -39,7 +39,8 @@ pub enum Record {
         merged: bool,
         /// The incarnation of the files that it replaced in the parent.
         incarnation: u32,
-        /// The incarnations of the lost branches' trees in the trash, one for each, in order of id.
+        /// The incarnations of the lost branches' trees in the trash, one for each, in order of id;
+        /// and one for the branch itself, where the commit can be taken back.
         trash_incarnations: Vec<(BranchId, u32)>,
         /// When.
         time: Time,
@@ -180,6 +181,25 @@ pub enum Record {
     Event {
         /// What, to whom and when.
         event: Box<Happened>,
+    },
+    /// A branch has another epoch: its content so far counts as shared.
+    Epoch {
+        /// The branch.
+        branch: BranchId,
+        /// Its epoch from now on.
+        epoch: u64,
+    },
+    /// A commit, or an undo, that a branch in the trash stands for was taken back. What changes in
+    /// its parent are the `CommitPart`s before.
+    Undo {
+        /// The branch in the trash.
+        entry: BranchId,
+        /// The incarnation of the files that it replaced in the parent.
+        incarnation: u32,
+        /// The incarnation of the branch in the trash from now on.
+        trash_incarnation: u32,
+        /// When.
+        time: Time,
     },
 }
 

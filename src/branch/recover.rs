@@ -162,6 +162,28 @@ impl Replay {
                 self.branch(lsn, branch)?.state.write().meta.note = note;
             }
             Record::Event { event } => self.history.replay(*event),
+            Record::Epoch { branch, epoch } => {
+                let branch = self.branch(lsn, branch)?;
+                self.table.renewed(&mut branch.state.write(), epoch);
+            }
+            Record::Undo {
+                entry,
+                incarnation,
+                trash_incarnation,
+                time,
+            } => {
+                let entry = self.branch(lsn, entry)?;
+                let parent = self.parent(lsn, &entry)?;
+                let parts = std::mem::take(&mut self.parts);
+                let mut parent_state = parent.state.write();
+                self.table.undone(
+                    (&parent, &mut parent_state),
+                    (&entry, &mut entry.state.write()),
+                    &parts,
+                    (incarnation, &[]),
+                    (trash_incarnation, time),
+                );
+            }
             publish @ (Record::Id { .. }
             | Record::BaseEvent { .. }
             | Record::PublishIntent { .. }
@@ -194,6 +216,7 @@ impl Replay {
                 (&branch, &mut state),
                 merged.then_some(&parts[..]),
                 (incarnation, &[]),
+                numbers.get(&branch.id).map(|number| (*number, time)),
             );
             let children = parent_state.children.values().copied();
             self.table

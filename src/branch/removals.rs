@@ -8,10 +8,7 @@
 use super::BranchError;
 use super::merge::{Merging, same_but_for_times};
 use super::resolve::join;
-use crate::tree::{Change, DentryKey, FileId, Inode, Kind, Name, View};
-
-/// The names of a directory: the file that each shows.
-type Names = Vec<(Name, FileId, Kind)>;
+use crate::tree::{Change, DentryKey, FileId, Inode, Kind, View};
 
 impl Merging<'_> {
     /// The branch removed `file`, which the parent still shows under `key`: a conflict where the
@@ -93,8 +90,8 @@ impl Merging<'_> {
         (then, now): (Option<&[u8]>, Option<&[u8]>),
         path: Vec<u8>,
     ) -> Result<(), BranchError> {
-        let (then, was) = self.names_in(self.fork, dir, then)?;
-        let (now, is) = self.names_in(self.parent, dir, now)?;
+        let (then, was) = self.workspace.names_in(self.fork, dir, then)?;
+        let (now, is) = self.workspace.names_in(self.parent, dir, now)?;
         for (name, file, kind) in is {
             let path = join(&path, &name);
             if !was.contains(&(name.clone(), file, kind)) {
@@ -114,33 +111,6 @@ impl Merging<'_> {
             self.changes.push(Change::NoInode { file: dir });
         }
         Ok(())
-    }
-
-    /// The base path of a directory in `view` and the names in it; `base` is that path for where
-    /// the view has no inode of it.
-    fn names_in(
-        &self,
-        view: &View,
-        dir: FileId,
-        base: Option<&[u8]>,
-    ) -> Result<(Option<Vec<u8>>, Names), BranchError> {
-        let base = match view.inode(dir) {
-            Some(inode) => inode.origin.as_ref().map(|origin| origin.path.to_vec()),
-            None => base.map(<[u8]>::to_vec),
-        };
-        let mut names: Names = view
-            .dentries_of(dir, 0)
-            .filter_map(|(key, dentry)| dentry.file.map(|(f, kind)| (key.name.clone(), f, kind)))
-            .collect();
-        if let Some(path) = &base {
-            let listing = self.workspace.base.list(view.base_version, path)?;
-            for name in listing.iter() {
-                if view.dentry(self.workspace.key(dir, name.name)).is_none() {
-                    names.push((name.name.into(), name.fid, name.kind));
-                }
-            }
-        }
-        Ok((base, names))
     }
 
     /// Whether the parent has, under another name, a file that the branch removed and that had

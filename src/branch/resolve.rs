@@ -17,6 +17,9 @@ pub struct Shown {
     pub kind: Kind,
 }
 
+/// The names of a directory: the file that each shows.
+pub(super) type NamesIn = Vec<(Name, FileId, Kind)>;
+
 /// `dir/name`, or `name` where `dir` is the root.
 pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(dir.len() + 1 + name.len());
@@ -273,6 +276,33 @@ impl Workspace {
             }
         }
         Ok(None)
+    }
+
+    /// The base path of a directory in `view` and the names in it; `base` is that path for where
+    /// the view has no inode of it.
+    pub(super) fn names_in(
+        &self,
+        view: &View,
+        dir: FileId,
+        base: Option<&[u8]>,
+    ) -> Result<(Option<Vec<u8>>, NamesIn), BranchError> {
+        let base = match view.inode(dir) {
+            Some(inode) => inode.origin.as_ref().map(|origin| origin.path.to_vec()),
+            None => base.map(<[u8]>::to_vec),
+        };
+        let mut names: NamesIn = view
+            .dentries_of(dir, 0)
+            .filter_map(|(key, dentry)| dentry.file.map(|(f, kind)| (key.name.clone(), f, kind)))
+            .collect();
+        if let Some(path) = &base {
+            let listing = self.base.list(view.base_version, path)?;
+            for name in listing.iter() {
+                if view.dentry(self.key(dir, name.name)).is_none() {
+                    names.push((name.name.into(), name.fid, name.kind));
+                }
+            }
+        }
+        Ok((base, names))
     }
 
     /// The path in `view` of a directory; `origin` is its base path, for where the view has no

@@ -113,7 +113,7 @@ impl Planner<'_> {
                 if extent.off == 0
                     && extent.len == inode.attr.size
                     && extent.len >= LINK_BYTES
-                    && extent.epoch == self.epoch =>
+                    && self.epochs.contains(&extent.epoch) =>
             {
                 Some(id)
             }

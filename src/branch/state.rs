@@ -46,6 +46,10 @@ pub enum End {
     Lost,
     /// It was given up.
     Aborted,
+    /// It was committed: the trash keeps what its parent was before.
+    Committed,
+    /// Its commit was taken back: the trash keeps what its parent was before that.
+    Undone,
 }
 
 /// When and how a branch ended, and the incarnation under which the trash shows it.
@@ -109,6 +113,9 @@ pub struct State {
     pub incarnations: HashMap<FileId, u32>,
     /// The blob that a file's large writes go to in this epoch.
     pub blobs: HashMap<FileId, u64>,
+    /// The epoch of the branch whose commit came last, until a child is forked: its content is
+    /// nobody else's either.
+    pub taken_epoch: Option<u64>,
     /// What it has added.
     pub usage: Usage,
     /// The last refusal: its errno, and the sentence that explains it.
@@ -149,6 +156,7 @@ impl Branch {
                 trash: BTreeMap::new(),
                 incarnations: HashMap::new(),
                 blobs: HashMap::new(),
+                taken_epoch: None,
                 usage: Usage::default(),
                 last_error: None,
             }),
@@ -194,9 +202,28 @@ impl State {
             .unwrap_or(self.meta.incarnation)
     }
 
+    /// Whether content of an epoch is this branch's alone.
+    pub(super) fn owns(&self, epoch: u64) -> bool {
+        self.own_epochs().contains(&epoch)
+    }
+
+    /// The epochs whose content is this branch's alone.
+    pub(super) fn own_epochs(&self) -> [u64; 2] {
+        [self.meta.epoch, self.taken_epoch.unwrap_or(self.meta.epoch)]
+    }
+
+    /// Whether it is an entry of the trash that shows what its parent was before a commit or an
+    /// undo, and whose fork view, what that was after it, is only there to be compared with.
+    pub fn is_commit(&self) -> bool {
+        self.ended.is_some_and(|ending| ending.end.is_commit())
+    }
+
     /// What it has added, computed from its views: for recovery and for checks.
     pub fn counted_usage(&self) -> Usage {
         let mut usage = Usage::default();
+        if self.is_commit() {
+            return usage;
+        }
         for (_, old, new) in self.fork_view.diff_inodes(&self.view) {
             if let Some(old) = old {
                 usage.bytes -= old.own_bytes() as i64;

@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 
 use super::commit::DeadTree;
 use super::{Branch, BranchMeta, Effects, End, Ending, State, apply};
-use crate::tree::{BranchId, Change, FileId, Name, Time};
+use crate::tree::{BranchId, Change, FileId, Name, Time, View};
 
 /// Every branch, live or in the trash, and the counters that number them.
 pub(super) struct Table {
@@ -95,11 +95,8 @@ impl Table {
 
     /// A fork of `parent`, whose state is locked.
     pub fn forked(&self, parent: &mut State, meta: BranchMeta, parent_epoch: u64) -> Arc<Branch> {
-        parent.meta.epoch = parent_epoch;
-        parent.blobs.clear();
+        self.renewed(parent, parent_epoch);
         parent.children.insert(meta.name.clone(), meta.id);
-        self.next_epoch
-            .fetch_max(parent_epoch.saturating_add(1), Ordering::Relaxed);
         let child = Arc::new(Branch::new(
             meta,
             parent.view.clone(),
@@ -110,6 +107,15 @@ impl Table {
         child
     }
 
+    /// What a branch has so far counts as shared.
+    pub fn renewed(&self, state: &mut State, epoch: u64) {
+        state.meta.epoch = epoch;
+        state.taken_epoch = None;
+        state.blobs.clear();
+        self.next_epoch
+            .fetch_max(epoch.saturating_add(1), Ordering::Relaxed);
+    }
+
     /// A branch got another name. Returns the old one.
     pub fn renamed(&self, parent: &mut State, state: &mut State, name: &Name) -> Name {
         let old = std::mem::replace(&mut state.meta.name, name.clone());
@@ -118,15 +124,18 @@ impl Table {
         old
     }
 
-    /// A commit: the parent's view, its generation, and the branch is gone. `changes` is what a
-    /// merge found; `None` where the parent takes over the branch's view.
+    /// A commit: the parent's view, its generation, and the branch is gone, or in the trash with
+    /// the incarnation in `kept` to be taken back. `changes` is what a merge found; `None` where the
+    /// parent takes over the branch's view.
     pub fn committed(
         &self,
         (parent, parent_state): (&Arc<Branch>, &mut State),
         (branch, state): (&Arc<Branch>, &mut State),
         changes: Option<&[Change]>,
         (incarnation, replaced): (u32, &[FileId]),
+        kept: Option<(u32, Time)>,
     ) -> DeadTree {
+        let before = parent_state.view.clone();
         match changes {
             None => {
                 parent_state.view = state.view.clone();
@@ -140,9 +149,16 @@ impl Table {
             }
         }
         // What the branch made is the parent's alone now. What the parent had made before counts as
-        // shared from here on, which only means that it is not overwritten in place.
-        parent_state.meta.epoch = state.meta.epoch;
-        parent_state.blobs = std::mem::take(&mut state.blobs);
+        // shared from here on, which only means that it is not overwritten in place. Where the
+        // commit may be taken back that is so of both: the parent has a new epoch already.
+        match kept {
+            Some(_) => parent_state.taken_epoch = Some(state.meta.epoch),
+            None => {
+                parent_state.meta.epoch = state.meta.epoch;
+                parent_state.taken_epoch = None;
+                parent_state.blobs = std::mem::take(&mut state.blobs);
+            }
+        }
         parent_state.meta.generation += 1;
         for file in replaced {
             parent_state.incarnations.insert(*file, incarnation);
@@ -150,11 +166,17 @@ impl Table {
         let name = state.meta.name.clone();
         parent_state.children.remove(&name);
         for (name, id) in std::mem::take(&mut state.trash) {
+            let Some(orphaned) = self.branch(id) else {
+                continue;
+            };
+            // What can be taken back now is this commit, with all that had gone into it.
+            if orphaned.state.read().ended.map(|ending| ending.end) == Some(End::Committed) {
+                self.dropped(&orphaned);
+                continue;
+            }
             let name = free_name(&parent_state.trash, &name);
             parent_state.trash.insert(name, id);
-            if let Some(orphaned) = self.branch(id) {
-                orphaned.state.write().meta.parent = Some(parent.id);
-            }
+            orphaned.state.write().meta.parent = Some(parent.id);
         }
         let old = state.meta.incarnation;
         let ending = Ending {
@@ -168,6 +190,16 @@ impl Table {
         self.forget(old, &stale);
         self.incarnations.insert(incarnation, parent.clone());
         self.seen(incarnation);
+        if let Some((incarnation, time)) = kept {
+            let ending = Ending {
+                end: End::Committed,
+                time,
+                incarnation,
+            };
+            self.branches.write().insert(branch.id, branch.clone());
+            let after = parent_state.view.clone();
+            self.keep((parent_state, branch, state), (before, after), ending);
+        }
         self.garbage.store(true, Ordering::Relaxed);
         DeadTree {
             branch: branch.clone(),
@@ -175,6 +207,64 @@ impl Table {
             parent: parent.clone(),
             name,
         }
+    }
+
+    /// A commit, or an undo, was taken back: `entry` in the trash stands for that from now on.
+    pub fn undone(
+        &self,
+        (parent, parent_state): (&Arc<Branch>, &mut State),
+        (entry, state): (&Arc<Branch>, &mut State),
+        changes: &[Change],
+        (incarnation, replaced): (u32, &[FileId]),
+        (trash_incarnation, time): (u32, Time),
+    ) {
+        let before = parent_state.view.clone();
+        for change in changes {
+            apply(parent_state, change);
+        }
+        for file in replaced {
+            parent_state.incarnations.insert(*file, incarnation);
+        }
+        self.incarnations.insert(incarnation, parent.clone());
+        self.seen(incarnation);
+        let was = state.ended.map(|ending| {
+            self.incarnations.remove(&ending.incarnation);
+            ending.end
+        });
+        let ending = Ending {
+            end: match was {
+                Some(End::Undone) => End::Committed,
+                _ => End::Undone,
+            },
+            time,
+            incarnation: trash_incarnation,
+        };
+        parent_state.trash.retain(|_, id| *id != entry.id);
+        let after = parent_state.view.clone();
+        self.keep((parent_state, entry, state), (before, after), ending);
+        self.garbage.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts `entry` into its parent's trash, to show what that was before a commit or an undo.
+    fn keep(
+        &self,
+        (parent, entry, state): (&mut State, &Arc<Branch>, &mut State),
+        (before, after): (View, View),
+        ending: Ending,
+    ) {
+        let suffix = match ending.end {
+            End::Undone => "~undone",
+            _ => "~before",
+        };
+        let name = [&state.meta.name[..], suffix.as_bytes()].concat();
+        let name = free_name(&parent.trash, &name.into());
+        parent.trash.insert(name, entry.id);
+        (state.view, state.fork_view) = (before, after);
+        state.usage = Default::default();
+        state.incarnations.clear();
+        entry.end(state, ending);
+        self.incarnations.insert(ending.incarnation, entry.clone());
+        self.seen(ending.incarnation);
     }
 
     fn forget(&self, incarnation: u32, more: &[u32]) {
@@ -256,16 +346,22 @@ impl Table {
 
     /// A branch in the trash is gone for good, with what is in its own trash.
     pub fn expired(&self, branch: &Arc<Branch>) {
-        let (inner, incarnation, parent) = {
-            let state = branch.state.read();
-            let inner: Vec<BranchId> = state.trash.values().copied().collect();
-            (inner, state.ended.map(|e| e.incarnation), state.meta.parent)
-        };
-        for child in self.some(inner) {
-            self.expired(&child);
-        }
+        let parent = branch.state.read().meta.parent;
         if let Some(parent) = parent.and_then(|id| self.branch(id)) {
             parent.state.write().trash.retain(|_, id| *id != branch.id);
+        }
+        self.dropped(branch);
+    }
+
+    /// The same where its parent does not have it any more.
+    fn dropped(&self, branch: &Arc<Branch>) {
+        let (inner, incarnation) = {
+            let state = branch.state.read();
+            let inner: Vec<BranchId> = state.trash.values().copied().collect();
+            (inner, state.ended.map(|e| e.incarnation))
+        };
+        for child in self.some(inner) {
+            self.dropped(&child);
         }
         if let Some(incarnation) = incarnation {
             self.incarnations.remove(&incarnation);

@@ -76,9 +76,13 @@ pub fn verify_store(dir: OwnedFd) -> Result<Verified, BranchError> {
             branch.id.0,
             state.meta.name.escape_ascii()
         );
-        for (from, view) in [(&last, &state.fork_view), (&state.fork_view, &state.view)] {
-            check_view(from, view, &stored, &place, &mut verified);
+        // What the parent of a commit was after it is not kept in the store.
+        let fork_view = (!state.is_commit()).then_some(&state.fork_view);
+        if let Some(fork_view) = fork_view {
+            check_view(&last, fork_view, &stored, &place, &mut verified);
         }
+        let from = fork_view.unwrap_or(&last);
+        check_view(from, &state.view, &stored, &place, &mut verified);
         last = state.view.clone();
     }
     Ok(verified)

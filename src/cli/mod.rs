@@ -61,6 +61,7 @@ mod trial_output;
 mod trials;
 mod umount;
 mod umount_helper;
+mod undo;
 mod wait;
 
 use std::ffi::OsString;
@@ -108,6 +109,8 @@ enum Verb {
     Patch(patch::Args),
     Commit(commit::Args),
     Abort(abort::Args),
+    Undo(undo::Args),
+    Redo(undo::RedoArgs),
     Restore(restore::Args),
     Rename(rename::Args),
     Log(log::Args),
@@ -146,6 +149,8 @@ impl Verb {
             Verb::Patch(args) => patch::run(&args, session),
             Verb::Commit(args) => commit::run(&args, session),
             Verb::Abort(args) => abort::run(&args, session),
+            Verb::Undo(args) => undo::run(&args, session),
+            Verb::Redo(args) => undo::run_redo(&args, session),
             Verb::Restore(args) => restore::run(&args, session),
             Verb::Rename(args) => rename::run(&args, session),
             Verb::Log(args) => log::run(&args, session),

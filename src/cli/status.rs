@@ -90,6 +90,12 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
     if let Some(expires) = status.expires {
         rows.push(("expires", expires.to_string()));
     }
+    for (key, entry) in [("undo", &status.undo), ("redo", &status.redo)] {
+        if let Some(entry) = entry {
+            let place = format!("@branches/.trash/{}", display(&entry.0));
+            rows.push((key, format!("possible; {place} shows what was before")));
+        }
+    }
     if let Some(reason) = &status.read_only {
         rows.push(("read-only", display(reason.as_bytes())));
     }

@@ -17,6 +17,10 @@ pub enum Verb {
     Fork,
     /// `commit` to `.ctl`.
     Commit,
+    /// `undo` to `.ctl`.
+    Undo,
+    /// `redo` to `.ctl`.
+    Redo,
     /// `abort` to `.ctl`.
     Abort,
     /// rename in `@branches`.
@@ -44,6 +48,8 @@ impl fmt::Display for Verb {
         f.write_str(match self {
             Verb::Fork => "fork",
             Verb::Commit => "commit",
+            Verb::Undo => "undo the last commit into",
+            Verb::Redo => "redo the last commit into",
             Verb::Abort => "abort",
             Verb::Rename => "rename",
             Verb::Restore => "restore",
@@ -160,6 +166,7 @@ fn ended(state: State) -> &'static str {
     match state {
         State::Lost => "it lost, a sibling committed first",
         State::Committed => "it is committed",
+        State::Undone => "its commit was taken back",
         State::Aborted => "it was aborted",
         State::Open => "it is in the trash",
     }

@@ -20,11 +20,14 @@ fn sentence(verb: Verb, errno: i32) -> Option<&'static str> {
     Some(match (verb, errno) {
         (_, libc::ESTALE) => "the branch is over: it was committed or aborted, or a sibling won",
         (Verb::Commit, libc::EBUSY) => "its parent changed the same paths since the fork",
+        (Verb::Undo | Verb::Redo, libc::EBUSY) => "the same paths were changed since",
         (Verb::Publish, libc::EBUSY) => "files of the base were changed behind the mount",
         (_, libc::EBUSY) => "it is in use",
         (Verb::Commit | Verb::Abort, libc::ENOTEMPTY) => "it has live children",
         (Verb::Fork | Verb::Rename | Verb::Restore, libc::EEXIST) => "a branch of that name exists",
         (Verb::Fork, libc::ENOENT) => "the branch to fork from is gone",
+        (Verb::Undo, libc::ENOENT) => "no commit into it can be taken back",
+        (Verb::Redo, libc::ENOENT) => "no commit into it was taken back",
         (_, libc::ENOENT) => "there is no such branch",
         (Verb::Fork | Verb::Rename, libc::EINVAL) => "a branch cannot have that name",
         (Verb::Limits, libc::EINVAL) => "these are no limits",
@@ -48,6 +51,12 @@ pub(super) fn hint(verb: Verb, errno: i32, branch: &BranchPath) -> Option<String
         (_, libc::ESTALE) => "branchfs list --trash shows what can be restored".into(),
         (Verb::Commit, libc::EBUSY) => format!(
             "branchfs status {branch} names the paths; move your version of them to a fresh fork"
+        ),
+        (Verb::Undo | Verb::Redo, libc::EBUSY) => format!(
+            "branchfs status {branch} names the paths and the entry of its trash to copy from"
+        ),
+        (Verb::Undo | Verb::Redo, libc::ENOENT) => format!(
+            "branchfs log {branch} shows what happened; commits stay for as long as the trash"
         ),
         (Verb::Publish, libc::EBUSY) => {
             "keep your copy of the files that it names elsewhere, then publish again".into()

@@ -127,5 +127,7 @@ pub(crate) fn status(path: &str, state: State) -> Status {
         last_errno: None,
         read_only: None,
         note: String::new(),
+        undo: None,
+        redo: None,
     }
 }

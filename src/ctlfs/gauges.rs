@@ -42,6 +42,7 @@ pub(super) fn gauges(overlay: &Overlay) -> String {
 
 fn branches(overlay: &Overlay, out: &mut Gauges) {
     let (mut open, mut lost, mut aborted) = (0, 0, 0);
+    let (mut committed, mut undone) = (0, 0);
     let (mut bytes, mut inodes) = (0, 0);
     for branch in overlay.workspace.branches() {
         let state = branch.state.read();
@@ -49,6 +50,8 @@ fn branches(overlay: &Overlay, out: &mut Gauges) {
             None => open += 1,
             Some(End::Lost) => lost += 1,
             Some(End::Aborted) => aborted += 1,
+            Some(End::Committed) => committed += 1,
+            Some(End::Undone) => undone += 1,
         }
         bytes += state.usage.bytes.max(0);
         inodes += state.usage.inodes.max(0);
@@ -56,11 +59,13 @@ fn branches(overlay: &Overlay, out: &mut Gauges) {
     out.add(
         "branchfs_branches",
         "gauge",
-        "Branches by state, main included.",
+        "Branches by state, main included, and commits in the trash.",
         &[
             ("{state=\"open\"}", open),
             ("{state=\"lost\"}", lost),
             ("{state=\"aborted\"}", aborted),
+            ("{state=\"committed\"}", committed),
+            ("{state=\"undone\"}", undone),
         ],
     );
     let help = "Bytes that branches hold of their own.";

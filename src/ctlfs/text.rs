@@ -107,6 +107,10 @@ impl Texts<'_> {
             true => Some(self.counts(branch)?),
             false => None,
         };
+        let [undo, redo] = self
+            .workspace()
+            .last_entries(branch)
+            .map(|entry| entry.map(|e| Text(e.to_vec())));
         let state = branch.state.read();
         let meta = &state.meta;
         let trash_secs = i64::try_from(self.workspace().options.trash.as_secs());
@@ -153,6 +157,8 @@ impl Texts<'_> {
                 .poisoned()
                 .map(|cause| cause.to_string()),
             note: String::from_utf8_lossy(&meta.note).into_owned(),
+            undo,
+            redo,
         })
     }
 
@@ -393,6 +399,8 @@ fn shown_state(state: &State) -> crate::proto::State {
         None => crate::proto::State::Open,
         Some(End::Lost) => crate::proto::State::Lost,
         Some(End::Aborted) => crate::proto::State::Aborted,
+        Some(End::Committed) => crate::proto::State::Committed,
+        Some(End::Undone) => crate::proto::State::Undone,
     }
 }
 
@@ -435,6 +443,8 @@ fn shown_event(event: &Happened) -> Option<Event> {
                 from: path_of(from),
             },
             What::Restore => EventKind::Restore,
+            What::Undo { paths } => EventKind::Undo { paths: *paths },
+            What::Redo { paths } => EventKind::Redo { paths: *paths },
             What::Expire => EventKind::Expire,
             What::Trial(json) => EventKind::Trial(Box::new(Trial::parse(json.as_bytes()).ok()?)),
             What::Publish { version, paths } => EventKind::Publish {

@@ -42,10 +42,7 @@ pub use xattr::XattrMode;
 
 use crate::base::Found;
 use crate::branch::{Branch, Changed, State, Workspace};
-use crate::tree::{
-    Attr, BranchId, Change, Content, DentryKey, Extent, ExtentMap, FileId, Inode, Kind, Name,
-    NodeId, Origin, Source, Xattrs,
-};
+use crate::tree::{Attr, BranchId, Change, Content, DentryKey, FileId, Inode, Name, NodeId};
 
 /// What file operations return.
 pub type FsResult<T> = Result<T, FsError>;
@@ -326,63 +323,6 @@ impl Overlay {
         Ok(path)
     }
 
-    /// The inode that a base file has in the view once something of it changes. Copies no content.
-    fn copied_up(
-        &self,
-        found: &Found,
-        path: &[u8],
-        parent: FileId,
-        name: &[u8],
-        epoch: u64,
-        version: u64,
-    ) -> FsResult<Inode> {
-        let origin = Arc::new(Origin {
-            path: path.into(),
-            ino: found.ident.ino,
-            btime: found.ident.btime,
-            stamp: found.stamp.0,
-        });
-        let content = match found.attr.kind {
-            Kind::File => Content::File(match found.attr.size {
-                0 => ExtentMap::new(),
-                len => {
-                    let source = Source::Base {
-                        origin: origin.clone(),
-                        at: 0,
-                    };
-                    ExtentMap::of(Extent {
-                        off: 0,
-                        len,
-                        epoch,
-                        source,
-                    })
-                }
-            }),
-            Kind::Dir => Content::Dir,
-            Kind::Symlink => Content::Symlink(self.workspace.base.read_link(version, path)?.into()),
-            _ => Content::None,
-        };
-        // A file capability must not survive a write, so it has to be at hand then.
-        let capable = found.attr.kind == Kind::File
-            && self
-                .workspace
-                .base
-                .get_xattr(version, path, b"security.capability")?
-                .is_some();
-        let mut inode = Inode {
-            attr: found.attr,
-            parent,
-            name: name.into(),
-            content,
-            xattrs: Xattrs::OfOrigin,
-            origin: Some(origin),
-        };
-        if capable {
-            inode.xattrs = Xattrs::Own(Arc::new(self.own_xattrs(version, &inode)?));
-        }
-        Ok(inode)
-    }
-
     /// The inode of a node, to be changed: copied up in memory where the view has none. The root is
     /// its own parent.
     fn own_inode(&self, mounted: &Mounted, state: &State, node: NodeId) -> FsResult<Inode> {
@@ -392,7 +332,10 @@ impl Overlay {
                 let name = mounted.nodes.lock().name(node);
                 let (parent, name) = name.unwrap_or((node, Name::from(&b""[..])));
                 let (epoch, version) = (state.meta.epoch, state.view.base_version);
-                self.copied_up(&found, &path, parent.file(), &name, epoch, version)
+                let place = (parent.file(), &name[..]);
+                Ok(self
+                    .workspace
+                    .copied_up(&found, &path, place, epoch, version)?)
             }
         }
     }

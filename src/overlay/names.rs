@@ -343,7 +343,10 @@ impl Overlay {
         match &named.base {
             Some((found, path)) => {
                 let (epoch, version) = (state.meta.epoch, state.view.base_version);
-                self.copied_up(found, path, dir.file(), name, epoch, version)
+                let place = (dir.file(), name);
+                Ok(self
+                    .workspace
+                    .copied_up(found, path, place, epoch, version)?)
             }
             None => self.own_inode(mounted, state, self.node_of(state, dir, named.file)),
         }

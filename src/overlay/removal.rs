@@ -141,7 +141,9 @@ impl Overlay {
             Some((found, path)) => {
                 let name = super::Name::from(crate::branch::split(path).1);
                 let (epoch, version) = (state.meta.epoch, state.view.base_version);
-                self.copied_up(found, path, dir.file(), &name, epoch, version)?
+                let place = (dir.file(), &name[..]);
+                self.workspace
+                    .copied_up(found, path, place, epoch, version)?
             }
             None => self.own_inode(mounted, state, node)?,
         };

@@ -101,7 +101,8 @@ impl Overlay {
                 match found.attr.kind {
                     Kind::File => {
                         check(&found.attr)?;
-                        let origin = self.copied_up(&found, path, seen.file, b"", 0, version)?;
+                        let place = (seen.file, &b""[..]);
+                        let origin = self.workspace.copied_up(&found, path, place, 0, version)?;
                         self.read_inode(&origin, version, 0, u64::MAX, &mut content)?;
                     }
                     Kind::Symlink => content = base.read_link(version, path)?,

@@ -78,14 +78,7 @@ impl Overlay {
             (Xattrs::OfOrigin, None) => return Ok(Own::new()),
             (Xattrs::OfOrigin, Some(origin)) => origin,
         };
-        let base = &self.workspace.base;
-        let mut own = Own::new();
-        for name in base.list_xattrs(version, &origin.path)? {
-            if let Some(value) = base.get_xattr(version, &origin.path, &name)? {
-                own.insert(name.into(), value.into());
-            }
-        }
-        Ok(own)
+        Ok(self.workspace.base_xattrs(version, &origin.path)?)
     }
 
     /// Sets an attribute.

@@ -4,7 +4,8 @@
 //! commit                      publish                  fork NAME
 //! abort                       gc                       rename NAME
 //! policy first-winner|merge   note TEXT                restore NAME [as NEW]
-//! limit [bytes=N] [inodes=N]             trial NAME NUMBER JSON
+//! undo                        redo                     limit [bytes=N] [inodes=N]
+//! trial NAME NUMBER JSON
 //! ```
 //!
 //! Words are separated by blanks; a word with a blank in it is quoted as in C (`fork "my branch"`).
@@ -24,7 +25,8 @@ use super::{ProtoError, display};
 /// The longest note.
 pub const NOTE_BYTES_MAX: usize = 4096;
 
-const KNOWN: &str = "commit, abort, fork, rename, restore, publish, gc, policy, note, limit, trial";
+const KNOWN: &str = "commit, abort, undo, redo, fork, rename, restore, publish, gc, policy, note, limit, \
+                     trial";
 
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,10 @@ pub enum Command {
     Commit,
     /// End the branch and move it to the trash.
     Abort,
+    /// Take back the last commit into the branch.
+    Undo,
+    /// Take back the last undo.
+    Redo,
     /// Make a child.
     Fork(BranchName),
     /// Give the branch another name.
@@ -98,6 +104,8 @@ impl Command {
         match verb.as_slice() {
             b"commit" => bare(Command::Commit, arguments, "commit"),
             b"abort" => bare(Command::Abort, arguments, "abort"),
+            b"undo" => bare(Command::Undo, arguments, "undo"),
+            b"redo" => bare(Command::Redo, arguments, "redo"),
             b"publish" => bare(Command::Publish, arguments, "publish"),
             b"gc" => bare(Command::Gc, arguments, "gc"),
             b"fork" => Ok(Command::Fork(one_name(arguments, "fork NAME")?)),
@@ -204,6 +212,8 @@ impl fmt::Display for Command {
         match self {
             Command::Commit => f.write_str("commit"),
             Command::Abort => f.write_str("abort"),
+            Command::Undo => f.write_str("undo"),
+            Command::Redo => f.write_str("redo"),
             Command::Publish => f.write_str("publish"),
             Command::Gc => f.write_str("gc"),
             Command::Fork(name) => write!(f, "fork {}", word(name.as_bytes())),
@@ -270,6 +280,8 @@ mod tests {
     fn commands_are_read() {
         check("commit", Command::Commit);
         check("  abort\r\n", Command::Abort);
+        check("undo", Command::Undo);
+        check("redo", Command::Redo);
         check("publish", Command::Publish);
         check("gc", Command::Gc);
         check("fork fix-a", Command::Fork(name("fix-a")));
@@ -354,6 +366,8 @@ mod tests {
         prop_oneof![
             Just(Command::Commit),
             Just(Command::Abort),
+            Just(Command::Undo),
+            Just(Command::Redo),
             Just(Command::Publish),
             Just(Command::Gc),
             names().prop_map(Command::Fork),

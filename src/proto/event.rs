@@ -41,6 +41,16 @@ pub enum EventKind {
     },
     /// It came back from the trash.
     Restore,
+    /// Its commit was taken back.
+    Undo {
+        /// How many paths that changed.
+        paths: u64,
+    },
+    /// Its commit was done again.
+    Redo {
+        /// How many paths that changed.
+        paths: u64,
+    },
     /// `main`'s changes are in the base.
     Publish {
         /// The base's version from then on.
@@ -118,6 +128,12 @@ impl fmt::Display for Event {
             EventKind::Lost { winner } => write!(f, "lost {branch}, {winner} was first"),
             EventKind::Rename { from } => write!(f, "rename {from} to {branch}"),
             EventKind::Restore => write!(f, "restore {branch}"),
+            EventKind::Undo { paths } => {
+                write!(f, "undo {branch} in {parent}, {paths} paths")
+            }
+            EventKind::Redo { paths } => {
+                write!(f, "redo {branch} in {parent}, {paths} paths")
+            }
             EventKind::Publish { version, paths } => {
                 write!(f, "publish {branch}, base version {version}, {paths} paths")
             }

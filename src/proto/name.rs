@@ -20,8 +20,8 @@ use super::{ProtoError, reserved};
 /// The longest branch name. Below NAME_MAX (255) so that an entry in the trash can add to it.
 pub const NAME_BYTES_MAX: usize = 200;
 
-/// `~` and a 32-bit number.
-const TRASH_SUFFIX_BYTES_MAX: usize = 11;
+/// `~before` or `~undone`, then `~` and a 32-bit number.
+const TRASH_SUFFIX_BYTES_MAX: usize = 7 + 11;
 
 fn validate(name: &[u8], max_bytes: usize) -> Result<(), ProtoError> {
     let bad = |what| {
@@ -118,8 +118,9 @@ impl BranchName {
     }
 }
 
-/// The name of an entry in `@branches/.trash`: the branch's name, or `NAME~NUMBER` with the
-/// branch's number where an older entry has that name.
+/// The name of an entry in `@branches/.trash`: the branch's name, or `NAME~before` for what its
+/// parent was before its commit, `NAME~undone` for what that was before the commit was taken back;
+/// with a further `~NUMBER` where an older entry has that name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrashName(Box<[u8]>);
 

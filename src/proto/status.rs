@@ -21,8 +21,11 @@ use super::{ProtoError, reserved};
 pub enum State {
     /// Alive.
     Open,
-    /// Its changes are in its parent.
+    /// Its changes are in its parent. An entry of the trash with this state shows what the parent
+    /// was before.
     Committed,
+    /// Its commit was taken back. The entry of the trash shows what its parent was before that.
+    Undone,
     /// A sibling committed first.
     Lost,
     /// Ended on request.
@@ -34,6 +37,7 @@ impl fmt::Display for State {
         f.pad(match self {
             State::Open => "open",
             State::Committed => "committed",
+            State::Undone => "undone",
             State::Lost => "lost",
             State::Aborted => "aborted",
         })
@@ -176,6 +180,12 @@ pub struct Status {
     /// The user's note; empty if there is none.
     #[serde(default)]
     pub note: String,
+    /// The entry of its trash that `undo` would be about: the last commit into it.
+    #[serde(default)]
+    pub undo: Option<Text>,
+    /// The entry of its trash that `redo` would be about: the last commit that was taken back.
+    #[serde(default)]
+    pub redo: Option<Text>,
 }
 
 impl Status {
@@ -245,6 +255,7 @@ pub(super) mod tests {
         let states = prop_oneof![
             Just(State::Open),
             Just(State::Committed),
+            Just(State::Undone),
             Just(State::Lost),
             Just(State::Aborted)
         ];
@@ -288,6 +299,8 @@ pub(super) mod tests {
                     last_errno: last_error.as_ref().map(|_| ErrnoText(libc::ESTALE)),
                     last_error,
                     read_only,
+                    undo: (a % 3 == 0).then(|| Text::from("x~before")),
+                    redo: (a % 5 == 0).then(|| Text::from("x~undone")),
                     note,
                 }
             },
@@ -323,6 +336,8 @@ pub(super) mod tests {
             last_errno: Some(ErrnoText(libc::EBUSY)),
             read_only: None,
             note: "try the other parser".into(),
+            undo: None,
+            redo: None,
         }
     }
 
@@ -341,6 +356,7 @@ pub(super) mod tests {
                 "created": "1970-01-01T00:00:00.000000000Z", "expires": null,
                 "last_error": "the parent changed\nsrc/x", "last_errno": "EBUSY",
                 "read_only": null, "note": "try the other parser",
+                "undo": null, "redo": null,
             })
         );
     }

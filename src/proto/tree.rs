@@ -99,6 +99,8 @@ mod tests {
             created: Timestamp::default(),
             expires: None,
             last_error: None,
+            undo: None,
+            redo: None,
             last_errno: None,
             read_only: None,
             note: String::new(),

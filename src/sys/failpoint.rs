@@ -13,12 +13,15 @@
 
 /// Every point, in the order in which an operation comes to them.
 ///
-/// `commit-*` are of any commit, `publish-*` of what main puts into the base, `checkpoint-*` and
+/// `commit-*` are of any commit, `undo-*` of what takes one back, `publish-*` of what main puts into the base, `checkpoint-*` and
 /// `reclaim-*` of the store's own work.
-pub const POINTS: [&str; 20] = [
+pub const POINTS: [&str; 23] = [
     "commit-decided",
     "commit-recorded",
     "commit-durable",
+    "undo-decided",
+    "undo-recorded",
+    "undo-durable",
     "publish-staged",
     "publish-sealed",
     "publish-intended",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Vfs;
 use super::invalidate::Asked;
 use super::ops::{Cred, Entry, Errno, OpResult};
-use crate::branch::{Branch, BranchError, Limits, Policy, PublishMode, Record};
+use crate::branch::{Back, Branch, BranchError, Limits, Policy, Record};
 use crate::ctlfs::Reserved;
 use crate::proto::{BranchName, Command, LimitsChange, NOTE_BYTES_MAX, ProtoError};
 use crate::tree::{BranchId, Name, NodeId};
@@ -33,7 +33,7 @@ impl From<ProtoError> for Refused {
 }
 
 impl Refused {
-    fn errno_and_sentence(&self) -> (Errno, String) {
+    pub(super) fn errno_and_sentence(&self) -> (Errno, String) {
         match self {
             Refused::Branch(error) => (Errno::from(error), error.to_string()),
             Refused::Proto(error) => (Errno::from(error), error.to_string()),
@@ -41,7 +41,7 @@ impl Refused {
     }
 }
 
-type Done<T = ()> = Result<T, Refused>;
+pub(super) type Done<T = ()> = Result<T, Refused>;
 
 impl Vfs {
     /// Runs a control operation on `branch` and notes a refusal there.
@@ -111,6 +111,8 @@ impl Vfs {
         match command {
             Command::Commit if branch.id == BranchId::MAIN => self.publish(),
             Command::Commit => self.commit(branch),
+            Command::Undo => self.undo(branch, Back::Undo),
+            Command::Redo => self.undo(branch, Back::Redo),
             Command::Abort => self.abort(branch, Asked::ByWrite),
             Command::Fork(name) => {
                 self.fork_child(branch, &name.as_bytes().into(), cred)?;
@@ -194,84 +196,6 @@ impl Vfs {
             reclaimed.bytes,
             reclaimed.blobs
         );
-        Ok(())
-    }
-
-    /// Main's changes go down into the base.
-    pub(super) fn publish(&self) -> Done {
-        (self.0.config.write_back)();
-        let report = match self.workspace().publish() {
-            // What was removed a moment ago may still take the space that is wanted.
-            Err(error) if Errno::from(&error).0 == libc::ENOSPC => {
-                self.collect()?;
-                self.workspace().publish()?
-            }
-            done => done?,
-        };
-        if report.linked > 0 {
-            // Until its second name in the store was gone, a published blob had two links.
-            self.workspace().barrier()?;
-            self.workspace().store.reclaim();
-            let main = self.workspace().main();
-            let incarnation = main.incarnation();
-            for node in self.0.overlay.known(&main, incarnation) {
-                self.0.config.cache.inval_inode(node, false);
-            }
-        }
-        Ok(())
-    }
-
-    fn commit(&self, branch: &Arc<Branch>) -> Done {
-        let inner = &self.0;
-        let workspace = inner.workspace();
-        (inner.config.write_back)();
-        let parent = workspace.parent_of(branch, "committed")?;
-        *inner.settling.entry(parent.id).or_default() += 1;
-        let done = workspace.affected(branch).and_then(|affected| {
-            // From here on nobody caches names of the parent, and what is cached goes before the
-            // commit, so the old state is not seen after the new one.
-            let stale = inner.overlay.stale(&affected);
-            inner.drop_stale(&stale);
-            let changes = affected.names.len() + affected.replaced.len();
-            let before = inner.before(branch, &parent, changes);
-            if parent.id == BranchId::MAIN {
-                workspace.check_base(branch)?;
-            }
-            let stale = inner.overlay.stale(&affected);
-            let effects = workspace.commit(branch, &mut |state, changed, next| {
-                inner.overlay.keep_open(state, changed, next);
-            })?;
-            Ok((effects, stale, before))
-        });
-        if let Some(mut count) = inner.settling.get_mut(&parent.id) {
-            *count -= 1;
-        }
-        inner.settling.remove_if(&parent.id, |_, count| *count == 0);
-        let (effects, stale, before) = done?;
-        inner.drop_stale(&stale);
-        self.tell_watchers(before);
-        for dead in &effects.dead {
-            self.bury(dead, Asked::ByWrite);
-        }
-        self.expire_at_once()?;
-        let publishes = workspace.options.publish == PublishMode::Sync;
-        if parent.id == BranchId::MAIN
-            && publishes
-            && let Err(refused) = self.publish()
-        {
-            // The branch that this was asked of is no more; main keeps the sentence too.
-            let (errno, sentence) = refused.errno_and_sentence();
-            parent.state.write().last_error = Some((errno.0, sentence));
-            return Err(refused);
-        }
-        Ok(())
-    }
-
-    /// With a trash of no time, what ended is gone.
-    fn expire_at_once(&self) -> Done {
-        if self.workspace().options.trash.is_zero() {
-            self.workspace().expire_old()?;
-        }
         Ok(())
     }
 

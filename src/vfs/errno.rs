@@ -46,9 +46,11 @@ impl From<&BranchError> for Errno {
             BranchError::Conflict { .. } | BranchError::BaseChanged { .. } => libc::EBUSY,
             BranchError::HasChildren { .. } => libc::ENOTEMPTY,
             BranchError::NameTaken { .. } => libc::EEXIST,
-            BranchError::NoSuchBranch { .. } => libc::ENOENT,
+            BranchError::NoSuchBranch { .. } | BranchError::NothingToUndo { .. } => libc::ENOENT,
             BranchError::MainStays { .. } | BranchError::NotOwner { .. } => libc::EPERM,
-            BranchError::NotMain | BranchError::TrialPhase { .. } => libc::EINVAL,
+            BranchError::NotMain
+            | BranchError::NotABranch { .. }
+            | BranchError::TrialPhase { .. } => libc::EINVAL,
             BranchError::OverLimit { .. }
             | BranchError::TooManyBranches { .. }
             | BranchError::TooDeep { .. } => libc::EDQUOT,

@@ -92,6 +92,14 @@ impl Inner {
         }
     }
 
+    /// A branch's trash does not have this name any more.
+    pub(super) fn drop_trashed(&self, parent: &Arc<crate::branch::Branch>, name: &[u8]) {
+        let incarnation = self.overlay.root(parent).incarnation();
+        let trash = Reserved::Trash.node(incarnation);
+        self.config.cache.inval_entry(trash, name);
+        self.config.cache.inval_inode(trash, true);
+    }
+
     /// A branch's `@branches` shows other names.
     pub(super) fn drop_listing(&self, parent: &Arc<crate::branch::Branch>) {
         let incarnation = self.overlay.root(parent).incarnation();

@@ -17,6 +17,7 @@ mod dispatch;
 mod errno;
 pub mod in_flight;
 mod invalidate;
+mod landing;
 mod listing;
 #[cfg(test)]
 pub(crate) mod memory;

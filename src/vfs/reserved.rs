@@ -256,7 +256,9 @@ impl Inner {
         };
         let shown = children.into_iter().filter_map(|(name, id)| {
             let child = self.workspace().branch(id)?;
-            Some((name, self.overlay.root(&child), Kind::Dir))
+            // A commit that can be taken back is no branch: it is there for those who ask for it.
+            let is_branch = !child.state.read().is_commit();
+            is_branch.then(|| (name, self.overlay.root(&child), Kind::Dir))
         });
         Ok(shown.collect())
     }

@@ -36,4 +36,5 @@ mod security;
 mod semantics;
 mod service;
 mod trial;
+mod undo;
 mod watching;

@@ -5,7 +5,7 @@ use super::kernel::CRED;
 use super::names::agree;
 use super::op::{Op, Sel, Word};
 use super::run::WHOLE;
-use super::tree::Tree;
+use super::tree::{Body, Tree};
 use super::world::{Checked, World, show};
 use crate::ctlfs::Reserved;
 use crate::tree::Kind;
@@ -36,6 +36,7 @@ impl World {
         match op {
             Op::Fork { b, name } => self.fork(b, name)?,
             Op::Commit { b } => self.commit(b)?,
+            Op::Undo { b, redo } => self.undo(b, redo)?,
             Op::Abort { b, by_rmdir } => self.abort(b, by_rmdir)?,
             Op::RenameBranch { b, name } => self.rename_branch(b, name)?,
             Op::Restore { b, entry, name } => self.restore(b, entry, name)?,
@@ -70,7 +71,8 @@ impl World {
 
     fn fork(&mut self, b: Sel, name: Word) -> Checked {
         let b = self.branch(b);
-        if self.model.all.len() > 6 {
+        let branches = self.model.all.values().filter(|b| b.taken.is_none());
+        if branches.count() > 6 {
             return Ok(());
         }
         let dir = self.branches_dir(b, false)?;
@@ -146,6 +148,69 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn undo(&mut self, b: Sel, redo: bool) -> Checked {
+        let parent = self.branch(b);
+        let text: &[u8] = if redo { b"redo" } else { b"undo" };
+        let Some(entry) = self.model.last_taken(parent, redo) else {
+            let got = self.write_reserved(parent, Reserved::Ctl, text)?;
+            agree(&got, &Err::<(), _>(libc::ENOENT))?;
+            return Ok(());
+        };
+        self.note("undo", parent, (super::tree::ROOT, b""));
+        let taken = self
+            .model
+            .get(entry)
+            .taken
+            .clone()
+            .expect("it was asked for");
+        let fork = self.model.get(entry).fork.clone();
+        let child = self.come_back(&fork, &self.model.get(entry).tree.clone());
+        let before = self.model.get(parent).tree.clone();
+        let merge = Merge {
+            fork: &fork,
+            child: &child,
+            parent: &before,
+        };
+        let (merged, verdict) = merge.run();
+        let got = self.write_reserved(parent, Reserved::Ctl, text)?;
+        self.log
+            .push(format!("answers {got:?}, the model {verdict:?}"));
+        match (verdict, &got) {
+            (Verdict::Either | Verdict::Refuse, Err(Errno(libc::EBUSY))) => {}
+            (Verdict::Accept | Verdict::Either, Ok(_)) => {
+                self.model.take(entry, parent, taken.of, !redo, merged);
+                self.replaced(parent, &before)?;
+                self.compare_all(WHOLE)?;
+                if parent == 0 && self.sync {
+                    self.compare_base(false)?;
+                }
+            }
+            _ => return Err(format!("undo answers {got:?}, the model says {verdict:?}")),
+        }
+        Ok(())
+    }
+
+    /// `tree`, where what `after` does not have comes as new files.
+    fn come_back(&mut self, after: &Tree, tree: &Tree) -> Tree {
+        let mut again = std::collections::BTreeMap::new();
+        for file in tree.files.keys() {
+            let is = match after.files.contains_key(file) {
+                true => *file,
+                false => self.new_file(),
+            };
+            again.insert(*file, is);
+        }
+        let mut back = Tree::default();
+        for (file, content) in &tree.files {
+            let mut content = (**content).clone();
+            if let Body::Dir(entries) = &mut content.body {
+                entries.values_mut().for_each(|file| *file = again[file]);
+            }
+            back.files.insert(again[file], content.into());
+        }
+        back
     }
 
     /// After a commit into `parent`: open files of it that were replaced keep what they were.
@@ -274,6 +339,7 @@ impl World {
             .and_then(Outcome::wait);
         let expected = match self.model.child(parent, new, false) {
             Some(_) => Err(libc::EEXIST),
+            None if self.model.get(b).taken.is_some() => Err(libc::EINVAL),
             None => Ok(()),
         };
         if agree(&got, &expected)? {

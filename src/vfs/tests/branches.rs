@@ -31,6 +31,26 @@ pub struct Branch {
     pub merges: bool,
     /// Whether it is in its parent's trash, under `name`.
     pub ended: bool,
+    /// For an entry of the trash that is a commit: `tree` is what the parent was before it, `fork`
+    /// what it was after.
+    pub taken: Option<Taken>,
+}
+
+/// A commit, or an undo.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The name of the branch that was committed.
+    pub of: Vec<u8>,
+    pub undone: bool,
+    /// The higher, the later.
+    pub order: u64,
+}
+
+impl Taken {
+    fn trash_name(&self) -> Vec<u8> {
+        let suffix: &[u8] = if self.undone { b"~undone" } else { b"~before" };
+        [&self.of[..], suffix].concat()
+    }
 }
 
 /// Whether a commit is refused for what both sides changed.
@@ -100,6 +120,7 @@ impl Branches {
             fork_generation: from.generation,
             merges: from.merges,
             ended: false,
+            taken: None,
         };
         self.next += 1;
         self.all.insert(self.next, branch);
@@ -146,15 +167,24 @@ impl Branches {
     pub fn commit(&mut self, id: Bid, tree: Tree) -> Vec<Bid> {
         let parent = self.get(id).parent.expect("main is not committed");
         for inner in self.children(id, true) {
+            // What is taken back now is this commit, with all that went into it.
+            if self
+                .get(inner)
+                .taken
+                .as_ref()
+                .is_some_and(|taken| !taken.undone)
+            {
+                self.expire(inner);
+                continue;
+            }
             let name = self.trash_name(parent, &self.get(inner).name.clone());
             let inner = self.get_mut(inner);
             (inner.parent, inner.name) = (Some(parent), name);
         }
-        self.all.remove(&id);
+        let of = self.get(id).name.clone();
+        self.get_mut(parent).generation += 1;
+        self.take(id, parent, of, false, tree);
         let merges = self.get(parent).merges;
-        let into = self.get_mut(parent);
-        into.tree = tree;
-        into.generation += 1;
         let mut ended = vec![id];
         if !merges {
             for loser in self.children(parent, false) {
@@ -162,6 +192,30 @@ impl Branches {
             }
         }
         ended
+    }
+
+    /// `id` becomes an entry of the trash of `parent`, whose tree is `after` from now on.
+    pub fn take(&mut self, id: Bid, parent: Bid, of: Vec<u8>, undone: bool, after: Tree) {
+        let before = std::mem::replace(&mut self.get_mut(parent).tree, after.clone());
+        let order = tick();
+        let taken = Taken { of, undone, order };
+        // Its own name is free before it gets another.
+        self.get_mut(id).name.clear();
+        let name = self.trash_name(parent, &taken.trash_name());
+        let entry = self.get_mut(id);
+        (entry.tree, entry.fork) = (before, after);
+        (entry.name, entry.ended, entry.taken) = (name, true, Some(taken));
+    }
+
+    /// The entry that an undo, or a redo, in a branch is about.
+    pub fn last_taken(&self, id: Bid, undone: bool) -> Option<Bid> {
+        let order = |entry: &Bid| self.get(*entry).taken.as_ref().map(|taken| taken.order);
+        let wanted = |entry: &Bid| {
+            let taken = self.get(*entry).taken.as_ref();
+            taken.is_some_and(|taken| taken.undone == undone)
+        };
+        let entries = self.children(id, true).into_iter();
+        entries.filter(wanted).max_by_key(order)
     }
 
     pub fn expire(&mut self, id: Bid) {

@@ -202,6 +202,10 @@ pub enum Op {
     Commit {
         b: Sel,
     },
+    Undo {
+        b: Sel,
+        redo: bool,
+    },
     Abort {
         b: Sel,
         by_rmdir: bool,
@@ -341,6 +345,7 @@ fn branch_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (branch(), word()).prop_map(|(b, name)| Op::Fork { b, name }),
         8 => sel().prop_map(|b| Op::Commit { b }),
+        4 => (branch(), any::<bool>()).prop_map(|(b, redo)| Op::Undo { b, redo }),
         2 => (sel(), any::<bool>()).prop_map(|(b, by_rmdir)| Op::Abort { b, by_rmdir }),
         1 => (sel(), word()).prop_map(|(b, name)| Op::RenameBranch { b, name }),
         2 => (branch(), sel(), word())

@@ -85,6 +85,7 @@ impl World {
             fork_generation: 0,
             merges: false,
             ended: false,
+            taken: None,
         };
         world.model.all.insert(0, main);
         world.mount();

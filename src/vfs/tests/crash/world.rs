@@ -342,10 +342,17 @@ impl World {
                 format!("commit {root:?}"),
                 self.command(root, b"commit").map(|_| true),
             ),
-            71..=74 => (
+            71..=72 => (
                 format!("abort {root:?}"),
                 self.command(root, b"abort").map(|_| false),
             ),
+            73..=74 => {
+                let way = *random.pick(&["undo", "undo", "redo"]);
+                (
+                    format!("{way} a commit into {root:?}"),
+                    self.command(root, way.as_bytes()).map(|_| true),
+                )
+            }
             75..=79 => {
                 let done = self.command(roots[0], b"publish");
                 ("publish".to_owned(), done.map(|_| true))

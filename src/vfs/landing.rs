@@ -1,0 +1,144 @@
+//! How changes land: a commit, an undo, a publish, and what the kernel is told about each.
+//!
+//! While something lands in a branch nobody caches names of that branch, and what the kernel has
+//! cached of what changes goes before the change and after it. So once anyone has seen the new
+//! state, nobody sees the old one again.
+
+use std::sync::Arc;
+
+use super::Vfs;
+use super::control::Done;
+use super::invalidate::Asked;
+use super::ops::Errno;
+use crate::branch::{Back, Branch, BranchError, Changed, Effects, PublishMode, State};
+use crate::tree::{BranchId, Name, View};
+
+/// Called with what a change replaces or removes in a branch, see [`crate::branch`].
+type Orphan<'a> = &'a mut dyn FnMut(&State, &Changed, &View);
+
+impl Vfs {
+    /// Main's changes go down into the base.
+    pub(super) fn publish(&self) -> Done {
+        (self.0.config.write_back)();
+        let report = match self.workspace().publish() {
+            // What was removed a moment ago may still take the space that is wanted.
+            Err(error) if Errno::from(&error).0 == libc::ENOSPC => {
+                self.collect()?;
+                self.workspace().publish()?
+            }
+            done => done?,
+        };
+        if report.linked > 0 {
+            // Until its second name in the store was gone, a published blob had two links.
+            self.workspace().barrier()?;
+            self.workspace().store.reclaim();
+            let main = self.workspace().main();
+            let incarnation = main.incarnation();
+            for node in self.0.overlay.known(&main, incarnation) {
+                self.0.config.cache.inval_inode(node, false);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn commit(&self, branch: &Arc<Branch>) -> Done {
+        let workspace = self.workspace();
+        let parent = workspace.parent_of(branch, "committed")?;
+        let is_main = parent.id == BranchId::MAIN;
+        self.land(
+            (branch, &parent),
+            &|| match is_main {
+                true => workspace.check_base(branch),
+                false => Ok(()),
+            },
+            &mut |orphan| workspace.commit(branch, orphan),
+        )
+    }
+
+    /// Takes the last commit into a branch back, or the last undo.
+    pub(super) fn undo(&self, parent: &Arc<Branch>, back: Back) -> Done {
+        let workspace = self.workspace();
+        let entry = workspace.last(parent, back)?;
+        let is_main = parent.id == BranchId::MAIN;
+        let is_entry = |(_, id): &(&Name, &BranchId)| **id == entry.id;
+        let name = parent
+            .state
+            .read()
+            .trash
+            .iter()
+            .find(is_entry)
+            .map(|(name, _)| name.clone());
+        let done = self.land(
+            (&entry, parent),
+            &|| match is_main {
+                true => workspace.check_base_for_undo(&entry),
+                false => Ok(()),
+            },
+            &mut |orphan| workspace.undo(parent, &entry, orphan),
+        );
+        // The entry has another name in the trash from now on, and another incarnation.
+        if let Some(name) = name {
+            self.0.drop_trashed(parent, &name);
+        }
+        done
+    }
+
+    /// Lets the difference between the two views of `branch` into `parent` by `change`,
+    /// where `check` finds nothing against it.
+    fn land(
+        &self,
+        (branch, parent): (&Arc<Branch>, &Arc<Branch>),
+        check: &dyn Fn() -> Result<(), BranchError>,
+        change: &mut dyn FnMut(Orphan<'_>) -> Result<Effects, BranchError>,
+    ) -> Done {
+        let inner = &self.0;
+        let workspace = inner.workspace();
+        (inner.config.write_back)();
+        *inner.settling.entry(parent.id).or_default() += 1;
+        let done = workspace.affected(branch).and_then(|affected| {
+            // From here on nobody caches names of the parent, and what is cached goes before the
+            // change, so the old state is not seen after the new one.
+            let stale = inner.overlay.stale(&affected);
+            inner.drop_stale(&stale);
+            let changes = affected.names.len() + affected.replaced.len();
+            let before = inner.before(branch, parent, changes);
+            check()?;
+            let stale = inner.overlay.stale(&affected);
+            let effects = change(&mut |state, changed, next| {
+                inner.overlay.keep_open(state, changed, next);
+            })?;
+            Ok((effects, stale, before))
+        });
+        if let Some(mut count) = inner.settling.get_mut(&parent.id) {
+            *count -= 1;
+        }
+        inner.settling.remove_if(&parent.id, |_, count| *count == 0);
+        let (effects, stale, before) = done?;
+        inner.drop_stale(&stale);
+        self.tell_watchers(before);
+        for dead in &effects.dead {
+            self.bury(dead, Asked::ByWrite);
+        }
+        self.expire_at_once()?;
+        workspace.expire_commits(parent)?;
+        let publishes = workspace.options.publish == PublishMode::Sync;
+        if parent.id == BranchId::MAIN
+            && publishes
+            && let Err(refused) = self.publish()
+        {
+            // The branch that this was asked of is no more; main keeps the sentence too.
+            let (errno, sentence) = refused.errno_and_sentence();
+            parent.state.write().last_error = Some((errno.0, sentence));
+            return Err(refused);
+        }
+        Ok(())
+    }
+
+    /// With a trash of no time, what ended is gone.
+    pub(super) fn expire_at_once(&self) -> Done {
+        if self.workspace().options.trash.is_zero() {
+            self.workspace().expire_old()?;
+        }
+        Ok(())
+    }
+}
