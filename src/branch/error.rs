@@ -40,6 +40,19 @@ pub enum BranchError {
         /// The paths, at least one.
         paths: Vec<Vec<u8>>,
     },
+    /// What a commit changed was changed since, so it cannot be taken back (EBUSY).
+    #[error(
+        "what the commit of {:?} changed was changed again since: {}{}; nothing was taken back",
+        lossy(name),
+        lossy(&paths[0]),
+        more(paths)
+    )]
+    ChangedSince {
+        /// The branch that was committed.
+        name: Name,
+        /// The paths, at least one.
+        paths: Vec<Vec<u8>>,
+    },
     /// Files of the base were changed behind the mount (EBUSY).
     #[error(
         "the base was changed behind the mount: {}{}; nothing was overwritten. Move your version \

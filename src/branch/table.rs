@@ -125,8 +125,8 @@ impl Table {
     }
 
     /// A commit: the parent's view, its generation, and the branch is gone, or in the trash with
-    /// the incarnation in `kept` to be taken back. `changes` is what a merge found; `None` where the
-    /// parent takes over the branch's view.
+    /// the incarnation in `kept` to be taken back. `changes` is what a merge found; `None` where
+    /// the parent takes over the branch's view.
     pub fn committed(
         &self,
         (parent, parent_state): (&Arc<Branch>, &mut State),

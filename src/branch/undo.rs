@@ -109,8 +109,8 @@ impl Workspace {
     /// Takes back the commit, or the undo, that `entry` in the trash of `parent` is, and makes that
     /// durable. `orphan` as in [`Workspace::commit`].
     ///
-    /// Fails with `Conflict` where the same path was changed since, with `Ended` where the entry or
-    /// the parent are no more, and has changed nothing then.
+    /// Fails with `ChangedSince` where the same path was changed since, with `Ended` where the entry
+    /// or the parent are no more, and has changed nothing then.
     pub fn undo(
         &self,
         parent: &Arc<Branch>,
@@ -127,7 +127,7 @@ impl Workspace {
                 failpoint::reach("undo-durable");
                 Ok(effects.clone())
             }
-            Err(BranchError::Conflict { paths, .. } | BranchError::BaseChanged { paths }) => {
+            Err(BranchError::ChangedSince { paths, .. } | BranchError::BaseChanged { paths }) => {
                 let paths = paths.clone();
                 self.happened(What::Conflict { paths }, names, entry.id);
                 done.map(|(effects, _)| effects)
@@ -160,8 +160,11 @@ impl Workspace {
         };
         let view = self.reverted(&state.fork_view, &state.view)?;
         let merge = self.merge_views(&parent_state.view, (&state.fork_view, &view))?;
-        if let Some(refusal) = merge.refusal(&state.meta.name) {
-            return Err(refusal);
+        if !merge.conflicts.is_empty() {
+            return Err(BranchError::ChangedSince {
+                name: state.meta.name.clone(),
+                paths: merge.conflicts,
+            });
         }
         let changes = match merge.changes {
             Some(changes) => changes,

@@ -225,7 +225,7 @@ impl ClientError {
         match self {
             ClientError::Ended { state, .. } => *state != State::Aborted,
             ClientError::Refused { verb, errno, .. } => {
-                let lands = matches!(verb, Verb::Commit | Verb::Publish);
+                let lands = matches!(verb, Verb::Commit | Verb::Publish | Verb::Undo | Verb::Redo);
                 *errno == libc::ESTALE || (lands && *errno == libc::EBUSY)
             }
             _ => false,

@@ -53,7 +53,7 @@ pub(super) fn hint(verb: Verb, errno: i32, branch: &BranchPath) -> Option<String
             "branchfs status {branch} names the paths; move your version of them to a fresh fork"
         ),
         (Verb::Undo | Verb::Redo, libc::EBUSY) => format!(
-            "branchfs status {branch} names the paths and the entry of its trash to copy from"
+            "branchfs status {branch} says where its trash has what was before, to copy from"
         ),
         (Verb::Undo | Verb::Redo, libc::ENOENT) => format!(
             "branchfs log {branch} shows what happened; commits stay for as long as the trash"

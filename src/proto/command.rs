@@ -25,8 +25,8 @@ use super::{ProtoError, display};
 /// The longest note.
 pub const NOTE_BYTES_MAX: usize = 4096;
 
-const KNOWN: &str = "commit, abort, undo, redo, fork, rename, restore, publish, gc, policy, note, limit, \
-                     trial";
+const KNOWN: &str = "commit, abort, undo, redo, fork, rename, restore, publish, gc, policy, note, \
+                     limit, trial";
 
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]

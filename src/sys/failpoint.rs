@@ -13,8 +13,8 @@
 
 /// Every point, in the order in which an operation comes to them.
 ///
-/// `commit-*` are of any commit, `undo-*` of what takes one back, `publish-*` of what main puts into the base, `checkpoint-*` and
-/// `reclaim-*` of the store's own work.
+/// `commit-*` are of any commit, `undo-*` of what takes one back, `publish-*` of what main puts
+/// into the base, `checkpoint-*` and `reclaim-*` of the store's own work.
 pub const POINTS: [&str; 23] = [
     "commit-decided",
     "commit-recorded",

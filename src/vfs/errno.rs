@@ -43,7 +43,9 @@ impl From<&BranchError> for Errno {
     fn from(error: &BranchError) -> Errno {
         Errno(match error {
             BranchError::Ended { .. } | BranchError::LateCommit { .. } => libc::ESTALE,
-            BranchError::Conflict { .. } | BranchError::BaseChanged { .. } => libc::EBUSY,
+            BranchError::Conflict { .. }
+            | BranchError::ChangedSince { .. }
+            | BranchError::BaseChanged { .. } => libc::EBUSY,
             BranchError::HasChildren { .. } => libc::ENOTEMPTY,
             BranchError::NameTaken { .. } => libc::EEXIST,
             BranchError::NoSuchBranch { .. } | BranchError::NothingToUndo { .. } => libc::ENOENT,

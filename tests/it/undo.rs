@@ -10,6 +10,7 @@ use crate::harness::{Branch, Tree, Workspace, assert_errno, snapshot};
 fn base(base: &Tree) {
     base.write("file", b"base");
     base.write("kept", b"kept");
+    base.write("plain", b"plain");
     base.write("gone", vec![b'g'; 5000]);
     base.mkdir("dir/sub/deep");
     base.write("dir/file", vec![b'd'; 70_000]);
@@ -134,13 +135,13 @@ fn commits_are_taken_back_last_first_after_a_kill_too() {
 fn what_has_come_since_the_commit_stays() {
     let (ws, ..) = committed(&[]);
     let main = ws.main();
-    main.write("kept", b"edited since");
+    main.write("plain", b"edited since");
     main.write("since", b"x");
     main.write("made/since", b"y");
     main.unlink("made/since");
     undo(&main);
     main.check("file", b"base");
-    main.check("kept", b"edited since");
+    main.check("plain", b"edited since");
     main.check("since", b"x");
     main.check("tree/a/b/c", vec![b'c'; 300_000]);
     assert!(!main.exists("made"));
