@@ -109,8 +109,8 @@ impl Workspace {
     /// Takes back the commit, or the undo, that `entry` in the trash of `parent` is, and makes that
     /// durable. `orphan` as in [`Workspace::commit`].
     ///
-    /// Fails with `ChangedSince` where the same path was changed since, with `Ended` where the entry
-    /// or the parent are no more, and has changed nothing then.
+    /// Fails with `ChangedSince` where the same path was changed since, with `Ended` where the
+    /// entry or the parent are no more, and has changed nothing then.
     pub fn undo(
         &self,
         parent: &Arc<Branch>,
