@@ -260,9 +260,10 @@ impl Base {
         }
     }
 
-    /// Removes one name of a file. If the file lives on under another, that one's ctime moves, and
-    /// it goes on showing the one that it had.
-    fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    /// Removes one name of a file, in the old directory or in one of the owner's. If the file lives
+    /// on under another, that one's ctime moves, and it goes on showing the one that it had. It is
+    /// no error when the name is not there.
+    pub fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
         let raw = match stat_at(dir, name) {
             Err(Errno::NOENT) => return Ok(()),
             other => other?,

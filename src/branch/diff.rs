@@ -145,6 +145,7 @@ impl Workspace {
             };
             moves.name(place(old, was)?, place(new, is)?);
         }
+        self.find_moved_dirs(&mut moves, old, new)?;
         let (mut changes, settled) = moves.pair();
         for (file, was, is) in old.diff_inodes(new) {
             let Some(is) = is else { continue };
@@ -161,6 +162,34 @@ impl Workspace {
         }
         changes.sort_by(|a, b| (&a.path, is_renamed(a)).cmp(&(&b.path, is_renamed(b))));
         Ok(changes)
+    }
+
+    /// Directories that came from one that is gone: it left no names, and theirs with it.
+    fn find_moved_dirs(
+        &self,
+        moves: &mut Moves,
+        old: &View,
+        new: &View,
+    ) -> Result<(), BranchError> {
+        let come = moves.come.iter().filter(|(_, is)| is.kind == Kind::Dir);
+        for (dir, is) in come {
+            if moves.gone.contains_key(dir) {
+                continue;
+            }
+            let origin = new.inode(*dir).and_then(|inode| inode.origin.as_ref());
+            let origin = origin.map(|origin| &origin.path[..]);
+            if old.inode(*dir).is_none() && origin.is_none() {
+                continue;
+            }
+            if let Some(path) = self.path_of_dir(old, *dir, origin)? {
+                let was = Placed {
+                    path,
+                    kind: is.kind,
+                };
+                moves.gone.insert(*dir, vec![was]);
+            }
+        }
+        Ok(())
     }
 
     /// What changed of one file besides its names and times.

@@ -8,10 +8,12 @@
 //! *Durability*: staged objects and the plan, then `PublishIntent`, then the base's steps, then
 //! `PublishFlip` with the ids and events that it needs, then the base itself, then `PublishDone`.
 
+use std::os::fd::BorrowedFd;
+
 use super::unfinished::{Stage, Unfinished};
 use super::{BranchError, Record, State, What, Workspace, unchanged};
 use crate::base::{Applied, Sealed};
-use crate::store::{BlobId, Dead};
+use crate::store::BlobId;
 use crate::sys::failpoint;
 use crate::tree::{BranchId, Content, Source, View};
 
@@ -87,7 +89,7 @@ impl Workspace {
             let carried = self.carry_out(&mut publish, &mut state);
             self.freeze(&publish, carried.is_err());
             drop((state, running));
-            return match carried.and_then(|()| self.settle(&publish.sealed)) {
+            return match carried.and_then(|()| self.settle(&publish.sealed, &publish.linked)) {
                 Ok(()) => Ok(self.published(&publish)),
                 Err(error) => Err(self.set_aside(publish, error)),
             };
@@ -176,12 +178,19 @@ impl Workspace {
         })
     }
 
-    /// After the flip is in the journal: durable first, then the plan is done with.
-    pub(super) fn settle(&self, sealed: &Sealed) -> Result<(), BranchError> {
+    /// After the flip is in the journal: durable first, then the plan is done with. What the store
+    /// calls files that are the base's now goes here, so that nobody has seen their ctime before.
+    pub(super) fn settle(&self, sealed: &Sealed, linked: &[u64]) -> Result<(), BranchError> {
         self.barrier()?;
         failpoint::reach("publish-settled");
         self.base.finish(sealed)?;
         failpoint::reach("publish-finished");
+        for id in linked {
+            let unlink = |dir: BorrowedFd<'_>, name: &[u8]| self.base.unlink(dir, name);
+            if let Err(error) = self.store.blob_unname(BlobId(*id), unlink) {
+                log::warn!("a published file has a name too many: {error}");
+            }
+        }
         self.log(&Record::PublishDone {
             plan: sealed.plan.id,
         })?;
@@ -196,16 +205,13 @@ impl Workspace {
                 continue;
             };
             for extent in extents.iter() {
-                // A linked blob is the base's file now: only its name in the store goes.
+                // A linked blob is the base's file now: only its name in the store goes, later.
                 let is_linked =
                     matches!(extent.source, Source::Blob { id, .. } if linked.contains(&id));
                 if !is_linked {
                     self.free(main, extent);
                 }
             }
-        }
-        for id in linked {
-            self.store.release(Dead::Blob(BlobId(*id)));
         }
     }
 
@@ -237,7 +243,7 @@ impl Workspace {
                 self.log_applied(&sealed, &applied)?;
                 flip(&mut main.state.write(), applied.version);
             }
-            self.settle(&sealed)?;
+            self.settle(&sealed, &[])?;
         }
         debug_assert!(self.branch(BranchId::MAIN).is_some());
         Ok(())

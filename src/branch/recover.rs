@@ -6,7 +6,7 @@
 //! changed main after the base would have had to record the flip before.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -432,7 +432,8 @@ impl Workspace {
             if !clean {
                 // A crash leaves space that was given out and that no record names, and names of
                 // blobs that are the base's now: there, they would count as links.
-                workspace.store.remove_linked_blobs()?;
+                let unlink = |dir: BorrowedFd<'_>, name: &[u8]| workspace.base.unlink(dir, name);
+                workspace.store.remove_linked_blobs(unlink)?;
                 workspace.table.garbage.store(true, Ordering::Relaxed);
             }
         }

@@ -101,7 +101,7 @@ impl Workspace {
             self.freeze(&publish, carried.is_err());
             carried
         };
-        match carried.and_then(|()| self.settle(&publish.sealed)) {
+        match carried.and_then(|()| self.settle(&publish.sealed, &publish.linked)) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.set_aside(publish, error)),
         }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 use super::files::{Access, Dir, File, Size};
 use super::handles::{DirKey, Handle, Handles, Key};
@@ -191,6 +192,20 @@ impl Blobs {
             None => return Ok(()),
         }
         self.removed.lock().insert(id.0 as u8);
+        Ok(())
+    }
+
+    /// Removes the blob's file, if there is one, by a call of the owner's.
+    pub(super) fn remove_by(
+        &self,
+        id: BlobId,
+        unlink: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
+    ) -> Result<(), StoreError> {
+        self.handles.forget(Key::Blob(id.0));
+        if let Some(dir) = self.shard(id.0 as u8, false)? {
+            dir.unlink_by(&file_name(id), unlink)?;
+            self.removed.lock().insert(id.0 as u8);
+        }
         Ok(())
     }
 

@@ -243,6 +243,16 @@ impl Dir {
         }
     }
 
+    /// Removes the file `name` by a call of somebody who has to know of it.
+    pub(super) fn unlink_by(
+        &self,
+        name: &str,
+        unlink: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
+    ) -> Result<(), StoreError> {
+        unlink(self.fd.as_fd(), name.as_bytes())
+            .map_err(|errno| error("unlink", &self.path(name), errno))
+    }
+
     /// Gives the file `name` a second name outside the store.
     pub(super) fn link_out(
         &self,

@@ -68,6 +68,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 use crate::sys::disk::Disk;
 
@@ -391,6 +392,17 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.check_writable()?;
         self.data.blobs.link(id, dir, name)
+    }
+
+    /// Removes the name of a blob that has another outside the store. `unlink` does it, given the
+    /// directory and the name: the file there loses a link.
+    pub fn blob_unname(
+        &self,
+        id: BlobId,
+        unlink: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
+    ) -> Result<(), StoreError> {
+        self.check_writable()?;
+        self.data.blobs.remove_by(id, unlink)
     }
 
     /// Gives space back once a barrier that begins after this call has completed. To be called

@@ -5,6 +5,9 @@
 //! older than the mark that is not live is freed.
 
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
 
 use super::segments::{self, BLOCK_BYTES};
 use super::{BlobId, Store, StoreError};
@@ -67,12 +70,16 @@ impl Store {
     }
 
     /// Removes the blobs that have another name outside the store. To be called when every publish
-    /// is finished: then no view names such a blob any more.
-    pub fn remove_linked_blobs(&self) -> Result<(), StoreError> {
+    /// is finished: then no view names such a blob any more. `unlink` as for
+    /// [`Store::blob_unname`].
+    pub fn remove_linked_blobs(
+        &self,
+        unlink: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
+    ) -> Result<(), StoreError> {
         self.check_writable()?;
         let blobs = &self.data.blobs;
         blobs.for_each(|id, size| match size.links > 1 {
-            true => blobs.remove(id),
+            true => blobs.remove_by(id, &unlink),
             false => Ok(()),
         })
     }

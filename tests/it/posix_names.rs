@@ -8,7 +8,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::harness::posix::posix;
-use crate::harness::{Tree, assert_errno};
+use crate::harness::{Tree, Workspace, assert_errno};
 
 fn rename_with(dir: &Tree, from: &str, to: &str, flags: RenameFlags) -> rustix::io::Result<()> {
     renameat_with(CWD, dir.path(from), CWD, dir.path(to), flags)
@@ -281,4 +281,19 @@ posix! {
         dir.rename("d", "e");
         dir.check(format!("e/{}/file", vec!["d"; 99].join("/")), b"deep");
     }
+}
+
+/// What pjdfstest's `link_count_max` asks on a file system whose limit libc knows.
+#[test]
+fn a_file_has_as_many_names_as_on_ext4() {
+    let ws = Workspace::with_base(|base| {
+        base.write("file", b"");
+        base.mkdir("names");
+        (1..64_999).for_each(|i| base.link("file", format!("names/{i}")));
+    });
+    let branch = ws.fork("b");
+    branch.link("file", "last");
+    assert_eq!(branch.stat("file").nlink(), 65_000);
+    let more = fs::hard_link(branch.path("file"), branch.path("more"));
+    assert_errno(more, Errno::MLINK);
 }

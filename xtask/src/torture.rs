@@ -225,8 +225,9 @@ fn run_part(part: &'static Part, long: bool) -> Said {
     let amount = part.amount[usize::from(long)].to_owned();
     let lines = part.test.run(&[(part.variable, amount)]);
     let took = start.elapsed();
-    if let Err(said) = &lines {
-        println!("== FAILED: {}\n{said}", part.title);
+    match &lines {
+        Ok(lines) => println!("== {}: {}", part.title, lines.join("\n   ")),
+        Err(said) => println!("== FAILED: {}\n{said}", part.title),
     }
     Said { part, took, lines }
 }

@@ -170,3 +170,38 @@ fn a_file_that_the_parent_wrote_and_moved_and_the_branch_removed_is_a_conflict_a
         Commit { b: Sel(32768) },
     ]);
 }
+
+#[test]
+fn a_directory_that_left_one_that_is_gone_is_listed_as_moved() {
+    check(&[
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        Fork {
+            b: Sel(32768),
+            name: Word(0),
+        },
+        Mkdir {
+            b: Sel(21846),
+            dir: Sel(18725),
+            name: Word(2),
+            mode: 0,
+        },
+        Unlink {
+            b: Sel(0),
+            file: Sel(0),
+        },
+        Rename {
+            b: Sel(21846),
+            file: Sel(48440),
+            dir: Sel(24576),
+            name: Word(0),
+            onto: Onto::Replace,
+        },
+        RemoveTree {
+            b: Sel(21846),
+            dir: Sel(46812),
+        },
+    ]);
+}

@@ -18,6 +18,9 @@ mod world;
 
 use std::time::{Duration, Instant};
 
+use super::kernel::CRED;
+use crate::tree::{FileId, NodeId};
+use crate::vfs::ops::{Ops, Outcome};
 use random::Random;
 use tape::Loss;
 use world::{Nature, World};
@@ -140,6 +143,46 @@ fn a_power_cut_anywhere_loses_nothing_durable() {
         "{seeds} seeds, {} operations, {} changes recorded, {} crash points cut, nothing lost",
         counts.operations, counts.changes, counts.cuts
     );
+}
+
+/// A workspace whose main has just published `large`, a blob of the store until then, and has moved
+/// it since.
+fn published_and_moved() -> World {
+    let mut world = World::new(Nature {
+        publish: crate::branch::PublishMode::Manual,
+        ..Nature::new(&mut Random::new(1))
+    });
+    let root = NodeId::new(0, FileId::ROOT);
+    let mode = libc::S_IFREG | 0o644;
+    let made = world.vfs().mknod(&CRED, root, b"large", mode, 0, 0);
+    let node = made.expect("a new file").node.node;
+    let wrote = world
+        .vfs()
+        .write(&CRED, node, 0, &vec![7; 2 << 20], false, false);
+    wrote.and_then(Outcome::wait).expect("a write");
+    world.vfs().forget(node, 1);
+    world.command(root, b"publish").expect("a publish");
+    let moved = world.vfs().rename(&CRED, root, b"large", root, b"moved", 0);
+    moved.and_then(Outcome::wait).expect("a rename");
+    world.look("moved").expect("it can be read");
+    world
+}
+
+#[test]
+fn a_large_file_can_be_moved_as_soon_as_it_is_published() {
+    let mut world = published_and_moved();
+    let store = &world.vfs().workspace().store;
+    store.barrier().expect("a barrier");
+    store.reclaim();
+    world.check_unmount().unwrap();
+}
+
+#[test]
+fn a_large_file_can_be_moved_as_soon_as_it_is_published_and_the_daemon_killed() {
+    let world = published_and_moved();
+    let at = world.tape.len();
+    let checked = world.check_cut(at, Loss::Kill, &mut Random::new(1), true);
+    checked.unwrap();
 }
 
 #[test]
