@@ -66,7 +66,7 @@ fn done(reply: ReplyEmpty, result: Result<(), Errno>) {
 
 impl Filesystem for Null {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        branchfs::fuse::negotiate(config, true);
+        branchfs::fuse::negotiate(config, true, true);
         Ok(())
     }
 

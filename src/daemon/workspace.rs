@@ -94,6 +94,7 @@ pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
         ..MountConfig::new(base, mountpoint)
     };
     mount.session.no_xattr = request.options.no_xattr;
+    mount.session.keeps_pages = in_place;
     let shown = Shown {
         reserved: request.options.show_ctl,
         xattrs: !request.options.no_xattr,

@@ -25,6 +25,7 @@ use super::convert::{attr, cred, errno, kind, node, set_time, time_from_request}
 use super::guard::Shared;
 use super::init;
 use super::reply::{send_absent, send_attr, send_empty, send_entry, send_xattr};
+use super::session::SessionConfig;
 use super::workers::Workers;
 use crate::vfs::in_flight::Task;
 use crate::vfs::metrics::{Metrics, Op};
@@ -39,6 +40,7 @@ pub(super) struct Adapter<O: Ops> {
     shared: Arc<Shared<O>>,
     workers: Workers,
     xattrs: bool,
+    keeps_pages: bool,
 }
 
 impl<O: Ops> Adapter<O> {
@@ -46,12 +48,13 @@ impl<O: Ops> Adapter<O> {
         ops: Arc<O>,
         metrics: Arc<Metrics>,
         workers: Workers,
-        xattrs: bool,
+        config: SessionConfig,
     ) -> Adapter<O> {
         Adapter {
             shared: Arc::new(Shared { ops, metrics }),
             workers,
-            xattrs,
+            xattrs: !config.no_xattr,
+            keeps_pages: config.keeps_pages,
         }
     }
 
@@ -120,7 +123,7 @@ thread_local! {
 
 impl<O: Ops> Filesystem for Adapter<O> {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        init::negotiate(config, self.xattrs);
+        init::negotiate(config, self.xattrs, self.keeps_pages);
         Ok(())
     }
 
@@ -151,10 +154,8 @@ impl<O: Ops> Filesystem for Adapter<O> {
     ) {
         let cred = cred(req);
         let reads = handle.is_some();
-        send_attr(
-            reply,
-            self.call(Op::Getattr, |ops| ops.getattr(&cred, node(ino), reads)),
-        );
+        let getattr = |ops: &O| ops.getattr(&cred, node(ino), reads);
+        self.call_or_wait(Op::Getattr, getattr, |result| send_attr(reply, result));
     }
 
     fn setattr(

@@ -1,5 +1,13 @@
 //! Which features of the kernel are asked for at INIT.
 //!
+//! **Cached pages.** With AUTO_INVAL_DATA the kernel drops a file's pages whenever its mtime turns
+//! out to have moved, so also after each write(2) of its own: the read(2) or stat(2) that follows
+//! finds a new mtime. Where nobody but this mount changes files, EXPLICIT_INVAL_DATA is asked for
+//! instead and pages stay until they are invalidated (`fs/fuse/inode.c`,
+//! `fuse_change_attributes`). What a node holds then changes only by requests of the kernel on that
+//! node, which keep its pages in step themselves: a commit gives what it replaces new nodes. The
+//! reserved files are the exception, and `vfs` drops their pages.
+//!
 //! Not asked for, and why:
 //! - the writeback cache: a control write must report its errno, and a fork must contain every
 //!   write that returned;
@@ -37,20 +45,22 @@ const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
 /// What the mount is wrong without.
 const NEEDED: InitFlags = InitFlags::FUSE_NO_OPEN_SUPPORT
     .union(InitFlags::FUSE_NO_OPENDIR_SUPPORT)
-    // A control file's new text is seen because its mtime moved.
-    .union(InitFlags::FUSE_AUTO_INVAL_DATA)
     // The kernel checks permissions by ACLs too. `Ops` keeps mode and ACL in step, and since a
     // default ACL takes the place of the umask it needs the mode before the umask.
     .union(InitFlags::FUSE_POSIX_ACL)
     .union(InitFlags::FUSE_DONT_MASK);
 
 /// Asks for what the kernel offers of these; without `xattrs` there are no access control lists
-/// that the kernel would have to ask for.
-pub fn negotiate(config: &mut KernelConfig, xattrs: bool) {
+/// that the kernel would have to ask for, and with `keeps_pages` nobody else changes files.
+pub fn negotiate(config: &mut KernelConfig, xattrs: bool, keeps_pages: bool) {
     let offered = config.capabilities();
-    let needed = match xattrs {
-        true => NEEDED,
-        false => NEEDED - InitFlags::FUSE_POSIX_ACL,
+    let mut needed = NEEDED;
+    if !xattrs {
+        needed -= InitFlags::FUSE_POSIX_ACL;
+    }
+    needed |= match keeps_pages {
+        true => InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+        false => InitFlags::FUSE_AUTO_INVAL_DATA,
     };
     let asked = (WANTED | needed) & offered;
     config

@@ -32,6 +32,9 @@ pub struct SessionConfig {
     /// Whether extended attributes are left out: the kernel is told once that there are none, and
     /// asks no more.
     pub no_xattr: bool,
+    /// Whether the kernel keeps the pages of a file until they are invalidated: where nobody but
+    /// this mount changes files.
+    pub keeps_pages: bool,
 }
 
 impl Default for SessionConfig {
@@ -43,6 +46,7 @@ impl Default for SessionConfig {
             threads: cpus.clamp(2, 8),
             clone_fd: false,
             no_xattr: false,
+            keeps_pages: false,
         }
     }
 }
@@ -100,7 +104,7 @@ impl<O: Ops> Connection<O> {
             .try_clone()
             .map_err(|source| Error::Duplicate { source })?;
         let workers = Workers::default();
-        let adapter = Adapter::new(ops, metrics, workers.clone(), !config.no_xattr);
+        let adapter = Adapter::new(ops, metrics, workers.clone(), config);
         let mut fuser_config = fuser::Config::default();
         fuser_config.n_threads = Some(config.threads);
         fuser_config.clone_fd = config.clone_fd;

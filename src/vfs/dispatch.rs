@@ -81,6 +81,33 @@ impl Vfs {
         Ok(done?)
     }
 
+    /// The attributes of a reserved file, once the kernel has no page of an older text.
+    fn look(&self, node: NodeId, file: Reserved, look: Look) -> OpResult<Outcome<NodeAttr>> {
+        let attr = self.0.reserved_attr(node, file, look)?;
+        let touches = match self.0.config.exclusive {
+            true => self.0.texts.touches(node),
+            // The kernel drops them itself, since the mtime has moved.
+            false => None,
+        };
+        let Some(touches) = touches else {
+            return Ok(Outcome::Now(attr));
+        };
+        let vfs = self.clone();
+        later(move || {
+            vfs.0.config.cache.inval_inode(node, true);
+            vfs.0.texts.dropped(node, touches);
+            Ok(attr)
+        })
+    }
+
+    /// The attributes of a node as they are.
+    pub(super) fn attr_of(&self, node: NodeId) -> OpResult<NodeAttr> {
+        match Reserved::of(node.file()) {
+            Some(file) => self.0.reserved_attr(node, file, Look::Stat),
+            None => self.node_attr(node, self.0.overlay.getattr(node)?),
+        }
+    }
+
     fn node_attr(&self, node: NodeId, attr: Attr) -> OpResult<NodeAttr> {
         let mounted = self.0.overlay.mounted(node)?;
         Ok(NodeAttr {
@@ -121,18 +148,17 @@ impl Ops for Vfs {
         }
     }
 
-    fn getattr(&self, _: &Cred, node: NodeId, reads: bool) -> OpResult<NodeAttr> {
+    fn getattr(&self, _: &Cred, node: NodeId, reads: bool) -> OpResult<Outcome<NodeAttr>> {
         if let Some(file) = Reserved::of(node.file()) {
             let look = if reads { Look::Read } else { Look::Stat };
-            return self.0.reserved_attr(node, file, look);
+            return self.look(node, file, look);
         }
-        let attr = self.0.overlay.getattr(node)?;
-        self.node_attr(node, attr)
+        self.attr_of(node).map(Outcome::Now)
     }
 
     fn setattr(&self, cred: &Cred, node: NodeId, set: &SetAttr) -> OpResult<NodeAttr> {
         if self.0.is_visitor(cred) {
-            return self.getattr(cred, node, false);
+            return self.attr_of(node);
         }
         if let Some(file) = Reserved::of(node.file()) {
             // `echo > .ctl` cuts the file to nothing first, and touch(1) sets its times.
@@ -345,6 +371,7 @@ impl Ops for Vfs {
             if !file.is_writable() {
                 return Err(Errno(libc::EACCES));
             }
+            self.0.texts.write(node);
             let (vfs, cred, data) = (self.clone(), *cred, data.to_vec());
             return later(move || {
                 vfs.control_write(&cred, node, file, &data)

@@ -116,7 +116,7 @@ impl Vfs {
         if Reserved::of(node.file()).is_some() {
             return self.plus_by_lookup(cred, node, from, sink);
         }
-        let own = self.getattr(cred, node, false)?;
+        let own = self.attr_of(node)?;
         let own = Entry {
             node: own,
             entry_ttl: own.attr_ttl,
@@ -189,7 +189,7 @@ impl Vfs {
         from: u64,
         sink: &mut dyn FnMut(&DirItem<'_>, &Entry) -> Sink,
     ) -> OpResult<()> {
-        let own = self.getattr(cred, node, false)?;
+        let own = self.attr_of(node)?;
         let own = Entry {
             node: own,
             entry_ttl: own.attr_ttl,

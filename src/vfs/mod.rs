@@ -27,23 +27,24 @@ mod reserved;
 mod space;
 #[cfg(test)]
 mod tests;
+mod texts;
 pub mod visitor;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use crate::branch::{Branch, Workspace};
 use crate::overlay::Overlay;
-use crate::tree::{BranchId, NodeId};
+use crate::tree::BranchId;
 use metrics::Metrics;
 use ops::KernelCache;
 
 use background::Background;
+use texts::KeptTexts;
 use visitor::{Pretence, Visitor};
 
 /// How the kernel is told, and what it is told.
@@ -52,7 +53,8 @@ pub struct VfsConfig {
     pub cache: Arc<dyn KernelCache>,
     /// What the mount counts.
     pub metrics: Arc<Metrics>,
-    /// Whether nobody but this process can change the base while it is mounted.
+    /// Whether nobody but this process can change the base while it is mounted. The kernel then
+    /// keeps what it knows until it is told otherwise.
     pub exclusive: bool,
     /// Whether listings of a branch's root show the reserved names.
     pub show_reserved: bool,
@@ -103,10 +105,7 @@ pub(crate) struct Inner {
     config: VfsConfig,
     /// How many commits into a branch are under way: its names are not cached.
     settling: DashMap<BranchId, usize>,
-    /// The texts that readers of reserved files are in the middle of.
-    texts: Mutex<HashMap<NodeId, Arc<Vec<u8>>>>,
-    /// When the text of the metrics was made.
-    metrics_made: Mutex<Option<Instant>>,
+    texts: KeptTexts,
     /// The clock of reserved files: every look at one is a later time.
     ticks: std::sync::atomic::AtomicU64,
     ended: std::sync::atomic::AtomicBool,
@@ -126,8 +125,7 @@ impl Vfs {
             overlay: Overlay::new(workspace),
             config,
             settling: DashMap::new(),
-            texts: Mutex::default(),
-            metrics_made: Mutex::default(),
+            texts: KeptTexts::default(),
             ticks: Default::default(),
             ended: Default::default(),
             background: Mutex::default(),

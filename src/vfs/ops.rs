@@ -175,7 +175,7 @@ pub trait Ops: Send + Sync + 'static {
     /// The kernel drops `lookups` of its references to `node`.
     fn forget(&self, node: NodeId, lookups: u64);
     /// The attributes of `node`. `reads`: a read(2) asks for them, to know where the file ends.
-    fn getattr(&self, cred: &Cred, node: NodeId, reads: bool) -> OpResult<NodeAttr>;
+    fn getattr(&self, cred: &Cred, node: NodeId, reads: bool) -> OpResult<Outcome<NodeAttr>>;
     /// Changes attributes; the answer is what they are now.
     fn setattr(&self, cred: &Cred, node: NodeId, set: &SetAttr) -> OpResult<NodeAttr>;
     /// The target of a symbolic link.

@@ -10,16 +10,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Inner;
 use super::ops::{DirItem, Entry, Errno, FOREVER, Lookup, NodeAttr, OpResult, Sink};
 use crate::branch::{Branch, now};
 use crate::ctlfs::{Reserved, Texts};
 use crate::tree::{Attr, BranchId, FileId, Kind, NodeId};
-
-/// Texts kept for readers; beyond it all are dropped and made anew.
-const MOST_TEXTS: usize = 256;
 
 /// Why somebody looks at a reserved file's attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +42,6 @@ impl Look {
         }
     }
 }
-
-/// How long the text of the metrics stays as it is for whoever goes on reading an open file.
-const METRICS_SETTLED: Duration = Duration::from_millis(100);
 
 /// Whether what the kernel knows of it stays right until it is told otherwise.
 fn is_lasting(file: Reserved) -> bool {
@@ -88,14 +82,6 @@ impl Inner {
         texts.render(branch, file).map_err(Errno::from)
     }
 
-    /// Whether the text that was made last is still to be shown. Reading the metrics changes them:
-    /// whoever reads them in several pieces would get pieces of several texts.
-    fn is_settled(&self, node: NodeId, file: Reserved) -> bool {
-        file == Reserved::Metrics
-            && self.texts.lock().contains_key(&node)
-            && (self.metrics_made.lock()).is_some_and(|made| made.elapsed() < METRICS_SETTLED)
-    }
-
     /// The attributes of a reserved file or directory, as it is now. Where the length need not be
     /// exact it is that of the last text, so that whoever reads that one does not see its end
     /// early.
@@ -108,21 +94,16 @@ impl Inner {
         let branch = self.branch_of(node)?;
         let size = match file.kind() {
             Kind::Dir => 0,
-            _ if !look.is_exact(file) || self.is_settled(node, file) => self
-                .texts
-                .lock()
-                .get(&node)
-                .map_or(0, |text| text.len() as u64),
+            _ if !look.is_exact(file) => self.texts.len_bytes(node),
+            _ if file == Reserved::Metrics && self.texts.metrics_are_settled() => {
+                self.texts.len_bytes(node)
+            }
             _ => {
-                let text = Arc::new(self.text(&branch, file)?);
+                let text = self.text(&branch, file)?;
                 let size = text.len() as u64;
-                let mut texts = self.texts.lock();
-                if texts.len() >= MOST_TEXTS {
-                    texts.clear();
-                }
-                texts.insert(node, text);
+                self.texts.keep(node, text);
                 if file == Reserved::Metrics {
-                    *self.metrics_made.lock() = Some(Instant::now());
+                    self.texts.settle_metrics();
                 }
                 size
             }
@@ -165,7 +146,7 @@ impl Inner {
             _ if is_lasting(file) => FOREVER,
             // Every open asks for the name, and gets the metrics as they are then.
             Reserved::Metrics => {
-                *self.metrics_made.lock() = None;
+                self.texts.unsettle_metrics();
                 Duration::ZERO
             }
             _ => super::SHARED_TTL,
@@ -321,8 +302,7 @@ impl Inner {
         out: &mut Vec<u8>,
     ) -> OpResult<()> {
         let branch = self.branch_of(node)?;
-        let kept = self.texts.lock().get(&node).cloned();
-        let text = match kept {
+        let text = match self.texts.read(node) {
             Some(text) => text,
             None => Arc::new(self.text(&branch, file)?),
         };

@@ -3,6 +3,7 @@
 //! Everything here goes through the kernel and the `branchfs` binary, as a user does.
 
 mod branches;
+mod caches;
 mod cli;
 mod commit;
 mod control;

@@ -149,12 +149,12 @@ impl Ops for Memory {
         tree.reap(node);
     }
 
-    fn getattr(&self, _: &Cred, node: NodeId, _: bool) -> OpResult<NodeAttr> {
-        Ok(NodeAttr {
+    fn getattr(&self, _: &Cred, node: NodeId, _: bool) -> OpResult<Outcome<NodeAttr>> {
+        Ok(Outcome::Now(NodeAttr {
             node,
             attr: self.lock().get(node)?.attr,
             attr_ttl: self.ttl,
-        })
+        }))
     }
 
     fn setattr(&self, _: &Cred, id: NodeId, set: &SetAttr) -> OpResult<NodeAttr> {

@@ -18,7 +18,8 @@ pub fn find(vfs: &Vfs, path: &str) -> NodeId {
 
 pub fn read(vfs: &Vfs, path: &str) -> String {
     let node = find(vfs, path);
-    vfs.getattr(&CRED, node, true).expect("it has attributes");
+    let looked = vfs.getattr(&CRED, node, true).and_then(Outcome::wait);
+    looked.expect("it has attributes");
     let mut out = Vec::new();
     vfs.read(node, 0, 1 << 20, &mut out).expect("it is read");
     String::from_utf8(out).expect("it is text")

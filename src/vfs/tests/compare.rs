@@ -10,7 +10,7 @@ use super::kernel::{CRED, Did};
 use super::tree::{Body, Fid, File, ROOT, Tree};
 use super::world::{Checked, World, show};
 use crate::tree::{Attr, Kind, NodeId, Time};
-use crate::vfs::ops::{Ops, Sink};
+use crate::vfs::ops::{Ops, Outcome, Sink};
 
 /// How a directory is listed.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +114,7 @@ impl World {
         let attr = self
             .vfs()
             .getattr(&CRED, node, true)
+            .and_then(Outcome::wait)
             .map_err(|e| format!("getattr: {e:?}"))?
             .attr;
         if links > 0 && attr.nlink != links {
@@ -232,7 +233,10 @@ impl World {
             .map(|(node, open)| (*node, open.clone()))
             .collect();
         for (node, opened) in open {
-            let got = self.vfs().getattr(&CRED, node, true);
+            let got = self
+                .vfs()
+                .getattr(&CRED, node, true)
+                .and_then(Outcome::wait);
             let model = match (&opened.orphan, opened.file) {
                 _ if opened.dead => {
                     let mut bytes = Vec::new();

@@ -7,7 +7,7 @@ use super::op::{Op, Range};
 use super::tree::{File, Named, ROOT, write_at};
 use super::world::{Checked, World, seconds};
 use crate::tree::Kind;
-use crate::vfs::ops::{OpResult, Ops, SetAttr, SetTime};
+use crate::vfs::ops::{OpResult, Ops, Outcome, SetAttr, SetTime};
 
 impl World {
     /// Does something to the node of a name and, if it succeeds, to the model's file.
@@ -271,7 +271,10 @@ impl World {
             .filter(|n| tree.get(n.file).mtime.is_none());
         for named in unknown {
             let dentry = self.find(b, named.dir, &named.name)?;
-            let attr = self.vfs().getattr(&CRED, self.kernel.node(dentry), true);
+            let attr = self
+                .vfs()
+                .getattr(&CRED, self.kernel.node(dentry), true)
+                .and_then(Outcome::wait);
             let attr = attr.map_err(|e| format!("getattr: {e:?}"))?.attr;
             let tree = &mut self.model.get_mut(b).tree;
             let file = tree.files.get_mut(&named.file).expect("the model has it");

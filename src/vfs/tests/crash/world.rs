@@ -283,7 +283,10 @@ impl World {
             }
             let name = random.pick(&names).clone();
             if let Some(node) = self.find(dir, &name)
-                && let Ok(attr) = self.vfs().getattr(&CRED, node, false)
+                && let Ok(attr) = self
+                    .vfs()
+                    .getattr(&CRED, node, false)
+                    .and_then(Outcome::wait)
                 && attr.attr.kind == crate::tree::Kind::Dir
             {
                 dir = node;
@@ -485,7 +488,10 @@ impl World {
                 let Some(node) = self.find(dir, &name) else {
                     return ("no chmod".to_owned(), Ok(false));
                 };
-                let attr = self.vfs().getattr(&CRED, node, false);
+                let attr = self
+                    .vfs()
+                    .getattr(&CRED, node, false)
+                    .and_then(Outcome::wait);
                 if attr.is_ok_and(|attr| attr.attr.kind == crate::tree::Kind::Symlink) {
                     // The kernel asks for no such thing.
                     return ("no chmod of a link".to_owned(), Ok(false));
