@@ -8,8 +8,8 @@ use super::removal::Removed;
 use super::{FsError, FsResult, Mounted, Overlay, shown_attr};
 use crate::branch::{State, now};
 use crate::tree::{
-    Attr, Change, Content, Dentry, DentryKey, ExtentMap, FileId, Inode, Kind, NodeId, Time, Xattrs,
-    is_file_name, is_owner,
+    Attr, Change, Content, Dentry, DentryKey, ExtentMap, FileId, Inode, Kind, Name, NodeId, Time,
+    Xattrs, is_file_name, is_owner,
 };
 
 /// The most names a file can have: ext4's limit, so that what a branch holds can be published.
@@ -164,7 +164,9 @@ impl Overlay {
         let defaults = self.default_acl(&state, &edited.inode)?;
         let file = self.workspace.base.alloc_fid()?;
         let time = now();
-        let inode = new_inode(dir.file(), name, &edited.inode, creation, defaults, time)?;
+        // The view and the node table share one allocation of the name.
+        let name = slot.key.name.clone();
+        let inode = new_inode(dir.file(), &name, &edited.inode, creation, defaults, time)?;
         let attr = shown_attr(&inode);
         edited.touch(time, i64::from(creation.kind == Kind::Dir));
         let changes = [
@@ -177,7 +179,7 @@ impl Overlay {
         ];
         self.change(&mounted, &mut state, &changes)?;
         let node = self.node_of(&state, dir, file);
-        mounted.nodes.lock().looked_up(node, dir, name);
+        mounted.nodes.lock().made(node, dir, &name);
         Ok((node, attr))
     }
 
@@ -443,7 +445,7 @@ impl Overlay {
 
 fn new_inode(
     dir: FileId,
-    name: &[u8],
+    name: &Name,
     parent: &Inode,
     creation: &Creation<'_>,
     defaults: Option<Vec<u8>>,
@@ -501,7 +503,7 @@ fn new_inode(
     Ok(Inode {
         attr,
         parent: dir,
-        name: name.into(),
+        name: name.clone(),
         content,
         xattrs,
         origin: None,

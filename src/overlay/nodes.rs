@@ -44,6 +44,15 @@ pub struct Nodes {
 impl Nodes {
     /// Counts a lookup of `node` by this name.
     pub fn looked_up(&mut self, node: NodeId, parent: NodeId, name: &[u8]) {
+        self.count(node, parent, name, || name.into());
+    }
+
+    /// Counts the first lookup of a file that was made just now, whose name is kept elsewhere too.
+    pub fn made(&mut self, node: NodeId, parent: NodeId, name: &Name) {
+        self.count(node, parent, name, || name.clone());
+    }
+
+    fn count(&mut self, node: NodeId, parent: NodeId, name: &[u8], own: impl FnOnce() -> Name) {
         let entry = self.nodes.entry(node).or_default();
         entry.lookups += 1;
         if entry.orphan.is_some() {
@@ -56,7 +65,7 @@ impl Nodes {
         {
             return;
         }
-        entry.names.push((parent, name.into()));
+        entry.names.push((parent, own()));
         self.nodes.entry(parent).or_default().pins += 1;
     }
 

@@ -4,9 +4,9 @@
 //! changed ones, and those whose name a view's dentry holds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Attr, ExtentMap, FileId, Kind, Name, Origin};
 
@@ -32,14 +32,25 @@ pub enum Xattrs {
     /// Those of the file's origin in the base.
     OfOrigin,
     /// These.
-    Own(Arc<OwnXattrs>),
+    Own(#[serde(deserialize_with = "shared_if_empty")] Arc<OwnXattrs>),
 }
+
+/// Nearly every file has no extended attributes, so all of them share one table.
+static NONE: LazyLock<Arc<OwnXattrs>> = LazyLock::new(Arc::default);
 
 impl Xattrs {
     /// No extended attributes.
     pub fn none() -> Xattrs {
-        Xattrs::Own(Arc::default())
+        Xattrs::Own(NONE.clone())
     }
+}
+
+fn shared_if_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<OwnXattrs>, D::Error> {
+    let own = OwnXattrs::deserialize(from)?;
+    Ok(match own.is_empty() {
+        true => NONE.clone(),
+        false => Arc::new(own),
+    })
 }
 
 /// One version of a file in a view.

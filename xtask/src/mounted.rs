@@ -113,13 +113,14 @@ impl Mounted {
         Ok(digits.ok_or("no pid in the store's lock")?.parse()?)
     }
 
-    /// The daemon's resident memory in bytes.
+    /// The daemon's own resident memory in bytes: without the pages of files that it maps (its
+    /// program, the journal), which the kernel takes back when it likes.
     pub fn resident_bytes(&self) -> Result<u64, Box<dyn Error>> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.daemon()?))?;
         let line = status
             .lines()
-            .find_map(|l| l.strip_prefix("VmRSS:"))
-            .ok_or("no VmRSS")?;
+            .find_map(|l| l.strip_prefix("RssAnon:"))
+            .ok_or("no RssAnon")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
     }
 

@@ -104,6 +104,31 @@ impl Figures {
         text
     }
 
+    /// The table for the README: medians and ratios, without the slowest percent.
+    pub fn brief(&self) -> String {
+        let mut systems = self.systems();
+        systems.retain(|kind| *kind != Kind::NoXattr);
+        let mut header = header(&systems);
+        header.pop();
+        header.remove(1);
+        let mut lines = vec![header];
+        for row in self.rows.iter().filter(|row| !row.name.ends_with("p99")) {
+            let of = |kind| row.samples.get(&kind).map(|s| self.shown(s));
+            let mut cells = vec![format!("{}, {}", row.name, row.unit)];
+            cells.extend(systems.iter().map(|&kind| show(of(kind))));
+            for other in [Kind::Overlayfs, Kind::Floor] {
+                let ratio = of(Kind::Branchfs).zip(of(other)).map(|(a, b)| a / b);
+                cells.push(ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")));
+            }
+            lines.push(cells);
+        }
+        let mut text = align(&lines);
+        for (kind, why) in &self.missing {
+            text.push_str(&format!("\nnot measured: {}: {why}\n", kind.name()));
+        }
+        text
+    }
+
     /// Every sample.
     pub fn json(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
@@ -186,5 +211,15 @@ mod tests {
         let text = figures.table();
         assert!(text.contains("| 3.00         | 1.50     |"), "{text}");
         assert!(text.contains("not measured: btrfs: no; mkfs"), "{text}");
+        figures.add(Kind::Branchfs, "stat, p99", "us", 9.0);
+        let brief = figures.brief();
+        assert!(
+            brief.contains("| stat, us | 2.00      | 4.00  | 6.00     | 3.00"),
+            "{brief}"
+        );
+        assert!(
+            !brief.contains("p99") && !brief.contains("aimed"),
+            "{brief}"
+        );
     }
 }

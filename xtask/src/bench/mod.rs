@@ -52,7 +52,8 @@ pub struct Arguments {
     /// Show the best round instead of the median of all: for a machine that others use too
     #[arg(long)]
     best: bool,
-    /// Write the table and the plots to benches/, for the README
+    /// Write the table and the plots to benches/results, and the table into the README where it
+    /// has a place for that of these names
     #[arg(long)]
     write: bool,
     /// Rounds of each workload
@@ -265,11 +266,29 @@ fn show(arguments: &Arguments, figures: &Figures, curves: &[Series]) -> Done {
             names => names.join("-"),
         };
         fs::write(dir.join(format!("{name}.md")), text)?;
+        quote(&name, &figures.brief())?;
         for curve in curves {
             fs::write(dir.join(format!("{}.svg", curve.name)), curve.svg())?;
         }
     }
     Ok(())
+}
+
+/// Puts a table into the README, between the lines `<!-- bench NAME -->` and `<!-- bench end -->`.
+fn quote(name: &str, table: &str) -> Done {
+    let path = cargo::root().join("README.md");
+    if let Some(text) = quoted(&fs::read_to_string(&path)?, name, table) {
+        fs::write(path, text)?;
+    }
+    Ok(())
+}
+
+fn quoted(readme: &str, name: &str, table: &str) -> Option<String> {
+    let (before, rest) = readme.split_once(&format!("<!-- bench {name} -->\n"))?;
+    let (_, after) = rest.split_once("<!-- bench end -->")?;
+    Some(format!(
+        "{before}<!-- bench {name} -->\n{table}<!-- bench end -->{after}"
+    ))
 }
 
 /// Times would be those of a debug build, so the verb runs itself as a release build.
@@ -366,4 +385,17 @@ fn measure(
         system.stop()?;
     }
     Ok(fs::remove_dir_all(tree)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_takes_the_place_of_the_one_of_its_name() {
+        let readme = "a\n<!-- bench ops -->\nold\n<!-- bench end -->\nb\n";
+        let now = quoted(readme, "ops", "new\n").expect("it has a place");
+        assert_eq!(now, "a\n<!-- bench ops -->\nnew\n<!-- bench end -->\nb\n");
+        assert_eq!(quoted(readme, "data", "new\n"), None);
+    }
 }
