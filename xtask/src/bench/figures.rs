@@ -82,8 +82,12 @@ impl Figures {
         Kind::ALL.into_iter().filter(has).collect()
     }
 
-    /// A table in Markdown: medians, ratios, and what was aimed at.
+    /// A table in Markdown: medians, ratios, and what was aimed at. Nothing where nothing was
+    /// measured.
     pub fn table(&self) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
         let systems = self.systems();
         let mut lines = vec![header(&systems)];
         for row in &self.rows {

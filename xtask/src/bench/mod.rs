@@ -247,7 +247,8 @@ const LIFE: [fn(&Context) -> Res<Series>; 5] = [
 fn show(arguments: &Arguments, figures: &Figures, curves: &[Series]) -> Done {
     let mut text = figures.table();
     for curve in curves {
-        text.push_str(&format!("\n{}", curve.table()));
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text.push_str(&format!("{gap}{}", curve.table()));
     }
     if arguments.json {
         let curves: Vec<_> = curves.iter().map(Series::json).collect();
