@@ -237,6 +237,16 @@ impl IdMap {
         }
     }
 
+    /// The ctime that an object showed when it was last set apart from its own, whatever its own is
+    /// now; its own if that never was.
+    pub(super) fn last_shown_ctime(&self, ident: Ident, real: Time) -> Time {
+        let exceptions = self.exceptions.read();
+        let entry = exceptions.get(Version::MAX, ident);
+        entry
+            .and_then(|entry| entry.ctime)
+            .map_or(real, |(shown, _)| shown)
+    }
+
     /// Adds or replaces an entry without telling the owner: replay, and what publish reports
     /// itself.
     pub(super) fn restore(&self, entry: IdEntry) {

@@ -16,10 +16,10 @@ use crate::sys::beneath::open_beneath;
 use crate::sys::disk::{Change, Disk};
 use crate::sys::inode;
 use crate::sys::rename::{At, rename_noreplace};
-use crate::tree::Kind;
+use crate::tree::{Kind, Time};
 
 use super::event::{Area, Event, OldName};
-use super::reach::stat_at;
+use super::reach::{Raw, stat_at};
 use super::{Base, BaseError, Ident, Layout, Version};
 
 /// A name in the old directory that nobody needs.
@@ -264,6 +264,23 @@ impl Base {
     /// on under another, that one's ctime moves, and it goes on showing the one that it had. It is
     /// no error when the name is not there.
     pub fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let shown = |raw: &Raw| self.ids.shown_ctime(raw.ident, raw.attr.ctime);
+        self.unlink_showing(dir, name, shown)
+    }
+
+    /// [`Base::unlink`] of a name that was removed before and that a power cut may have brought
+    /// back: the ctime came back with it, and it was we who had moved that.
+    pub fn unlink_again(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let shown = |raw: &Raw| self.ids.last_shown_ctime(raw.ident, raw.attr.ctime);
+        self.unlink_showing(dir, name, shown)
+    }
+
+    fn unlink_showing(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        shown: impl Fn(&Raw) -> Time,
+    ) -> Result<(), Errno> {
         let raw = match stat_at(dir, name) {
             Err(Errno::NOENT) => return Ok(()),
             other => other?,
@@ -273,7 +290,7 @@ impl Base {
         }
         let fd = open_beneath(dir, name, OFlags::PATH)?;
         let layout = self.layout.write();
-        let shown = self.ids.shown_ctime(raw.ident, raw.attr.ctime);
+        let shown = shown(&raw);
         gone_is_fine(unlink(&self.reach.disk, dir, name, AtFlags::empty()))?;
         let now = stat_at(&fd, b"")?.attr.ctime;
         self.ids.keep_ctime(layout.version, raw.ident, shown, now);

@@ -432,7 +432,8 @@ impl Workspace {
             if !clean {
                 // A crash leaves space that was given out and that no record names, and names of
                 // blobs that are the base's now: there, they would count as links.
-                let unlink = |dir: BorrowedFd<'_>, name: &[u8]| workspace.base.unlink(dir, name);
+                let unlink =
+                    |dir: BorrowedFd<'_>, name: &[u8]| workspace.base.unlink_again(dir, name);
                 workspace.store.remove_linked_blobs(unlink)?;
                 workspace.table.garbage.store(true, Ordering::Relaxed);
             }
