@@ -115,6 +115,8 @@ pub struct Workspace {
     family: Mutex<()>,
     publishing: Mutex<()>,
     unfinished: Mutex<Option<unfinished::Unfinished>>,
+    /// Why the last publish failed.
+    publish_error: Mutex<Option<String>>,
     room: limits::Room,
     /// Whether main takes no changes, see `unfinished`.
     frozen: std::sync::atomic::AtomicBool,

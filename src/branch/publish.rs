@@ -44,6 +44,10 @@ impl Workspace {
             return Ok(PublishReport::default());
         }
         let _publishing = self.publishing.lock();
+        self.noting(self.publish_now())
+    }
+
+    fn publish_now(&self) -> Result<PublishReport, BranchError> {
         self.go_on()?;
         let main = self.main();
         for attempt in 1..=TRIES {
@@ -85,6 +89,7 @@ impl Workspace {
                 view,
                 linked,
                 stage: Stage::Steps,
+                inherited: false,
             };
             let carried = self.carry_out(&mut publish, &mut state);
             self.freeze(&publish, carried.is_err());
@@ -216,6 +221,9 @@ impl Workspace {
     }
 
     /// At a start: finishes the publish that was under way, discards what was only staged.
+    ///
+    /// One that cannot be finished now is kept for later, unless main shows what it was to do
+    /// already, or nothing can be said of the base.
     pub(super) fn finish_publish(
         &self,
         intent: Option<(u64, View, bool)>,
@@ -238,12 +246,26 @@ impl Workspace {
                 continue;
             };
             log::info!("finishing publish {id} that was cut short");
-            let applied = self.base.redo(&sealed, |_| ())?;
-            if !flipped {
-                self.log_applied(&sealed, &applied)?;
-                flip(&mut main.state.write(), applied.version);
+            let done = self.base.redo(&sealed, |_| ());
+            let mut publish = Unfinished {
+                sealed,
+                view: View::default(),
+                linked: Vec::new(),
+                stage: Stage::Steps,
+                inherited: true,
+            };
+            match done {
+                Ok(_) if flipped => publish.stage = Stage::Settle,
+                Ok(applied) => publish.stage = Stage::Flip(applied),
+                Err(error) if !flipped && self.base.is_half_done() => {
+                    self.inherit(publish, error.into());
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
             }
-            self.settle(&sealed, &[])?;
+            *self.unfinished.lock() = Some(publish);
+            // It is logged, and tried again.
+            let _ = self.noting(self.go_on());
         }
         debug_assert!(self.branch(BranchId::MAIN).is_some());
         Ok(())

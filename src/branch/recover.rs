@@ -6,7 +6,7 @@
 //! changed main after the base would have had to record the flip before.
 
 use std::collections::HashMap;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -413,6 +413,7 @@ impl Workspace {
             family: Mutex::default(),
             publishing: Mutex::default(),
             unfinished: Mutex::default(),
+            publish_error: Mutex::default(),
             room: Default::default(),
             frozen: Default::default(),
         };
@@ -426,16 +427,14 @@ impl Workspace {
         if !workspace.options.read_only {
             let intent = replay.intent.take();
             workspace.finish_publish(intent.map(|i| (i.plan, i.view, i.flipped)))?;
-            workspace.base.trim(workspace.oldest_pinned());
             workspace.apply_policy()?;
-            workspace.base.sweep()?;
-            if !clean {
-                // A crash leaves space that was given out and that no record names, and names of
-                // blobs that are the base's now: there, they would count as links.
-                let unlink =
-                    |dir: BorrowedFd<'_>, name: &[u8]| workspace.base.unlink_again(dir, name);
-                workspace.store.remove_linked_blobs(unlink)?;
-                workspace.table.garbage.store(true, Ordering::Relaxed);
+            if !workspace.is_unfinished() {
+                workspace.base.trim(workspace.oldest_pinned());
+                workspace.base.sweep()?;
+                // A crash leaves space that was given out and that no record names.
+                if !clean {
+                    workspace.tidy()?;
+                }
             }
         }
         Ok(workspace)

@@ -5,10 +5,12 @@
 //! finished *main takes no change*: no write, no commit, no fork ([`BranchError::HalfPublished`]),
 //! and no checkpoint is written, which would forget the plan. Reads go on: before the flip at the
 //! old version, after it at the new one. The background work tries again at every turn, and so does
-//! every publish.
+//! every publish. The same goes for a publish that the last process began and that this one cannot
+//! finish at its start: the workspace opens all the same.
 //!
 //! **Invariant**: whether main is frozen changes under the lock of main's state.
 
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
 use super::publish::flip;
@@ -35,6 +37,9 @@ pub(super) struct Unfinished {
     /// Blobs that are files of the base now.
     pub linked: Vec<u64>,
     pub stage: Stage,
+    /// Whether another process began it. What that had in memory is found by looking, once it is
+    /// finished: `view` and `linked` are empty.
+    pub inherited: bool,
 }
 
 impl Workspace {
@@ -102,6 +107,7 @@ impl Workspace {
             carried
         };
         match carried.and_then(|()| self.settle(&publish.sealed, &publish.linked)) {
+            Ok(()) if publish.inherited => self.tidy(),
             Ok(()) => Ok(()),
             Err(error) => Err(self.set_aside(publish, error)),
         }
@@ -109,11 +115,46 @@ impl Workspace {
 
     /// Tries again to finish a publish that failed part of the way.
     pub fn retry_publish(&self) -> Result<(), BranchError> {
-        if self.unfinished.lock().is_none() {
+        if !self.is_unfinished() {
             return Ok(());
         }
         let _publishing = self.publishing.lock();
-        self.go_on()
+        self.noting(self.go_on())
+    }
+
+    /// Whether a publish waits to be finished.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.unfinished.lock().is_some()
+    }
+
+    /// Keeps a publish that the last process began, and that `error` has stopped in the middle of
+    /// its steps.
+    pub(super) fn inherit(&self, publish: Unfinished, error: BranchError) {
+        self.frozen.store(true, Ordering::Release);
+        let error = self.set_aside(publish, error);
+        // It is logged.
+        let _ = self.noting::<()>(Err(error));
+    }
+
+    /// Removes what a process that ended early left behind, once no publish is unfinished.
+    pub(super) fn tidy(&self) -> Result<(), BranchError> {
+        self.base.sweep()?;
+        // Names of blobs that are the base's now: there, they would count as links.
+        let unlink = |dir: BorrowedFd<'_>, name: &[u8]| self.base.unlink_again(dir, name);
+        self.store.remove_linked_blobs(unlink)?;
+        self.table.garbage.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Remembers how a publish went.
+    pub(super) fn noting<T>(&self, done: Result<T, BranchError>) -> Result<T, BranchError> {
+        *self.publish_error.lock() = done.as_ref().err().map(ToString::to_string);
+        done
+    }
+
+    /// Why main could not be published the last time; `None` where it could.
+    pub fn publish_error(&self) -> Option<String> {
+        self.publish_error.lock().clone()
     }
 
     /// Refuses a change of main while a publish is half done.

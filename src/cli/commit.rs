@@ -45,10 +45,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
     };
     session.line(format_args!("committed {} into {parent}", branch.path))?;
     leave(&workspace, &branch, session);
-    Ok(match unpublished {
-        Some(error) => session.fail(&error.into()),
-        None => Exit::Done,
-    })
+    if let Some(error) = unpublished {
+        session.warn(error);
+    }
+    Ok(Exit::Done)
 }
 
 /// Tells one who stands in a branch that is over to go elsewhere.

@@ -98,14 +98,20 @@ fn store(path: Option<&Path>, session: &Session<'_>) -> Result<Option<Line>, Cli
 fn mounted(workspace: &Workspace) -> Result<Line, CliError> {
     let status = workspace.top().status()?;
     let root = workspace.root().display();
-    Ok(match status.read_only {
-        None => Line {
+    Ok(match (status.read_only, status.publish_error) {
+        (None, None) => Line {
             subject: "store".to_owned(),
             verdict: "ok",
             finding: format!("{root} is mounted and answers"),
             hint: None,
         },
-        Some(why) => Line {
+        (None, Some(why)) => Line {
+            subject: "store".to_owned(),
+            verdict: "limited",
+            finding: format!("{root} has what is not yet in the base: {why}"),
+            hint: Some("it is tried again by itself; branchfs publish tries at once".to_owned()),
+        },
+        (Some(why), _) => Line {
             subject: "store".to_owned(),
             verdict: "bad",
             finding: format!("{root} takes no more writes: {why}"),

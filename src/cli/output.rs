@@ -13,7 +13,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::error::{CliError, Exit};
-use crate::client::{IsMount, Workspace, is_fuse};
+use crate::client::{ClientError, IsMount, Workspace, is_fuse};
 use crate::proto::Text;
 
 /// A colour of the terminal's own palette.
@@ -120,6 +120,16 @@ impl Session<'_> {
     pub(super) fn hint(&mut self, text: impl Display) {
         let label = paint(self.err_color, Color::Yellow, "hint:");
         self.say(format_args!("{label} {text}"));
+    }
+
+    /// Reports what went wrong with something that was done all the same.
+    pub(super) fn warn(&mut self, error: ClientError) {
+        let error = CliError::from(error);
+        let label = paint(self.err_color, Color::Yellow, "branchfs: warning:");
+        self.say(format_args!("{label} {error}"));
+        if let Some(hint) = error.hint() {
+            self.hint(hint);
+        }
     }
 
     /// Reports an error; the answer is the exit code.

@@ -51,7 +51,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<Exit, CliError> {
                 Ok(unpublished) => {
                     session.line(format_args!("committed {}", branch.path))?;
                     if let Some(error) = unpublished {
-                        exit = session.fail(&error.into());
+                        session.warn(error);
                     }
                 }
                 Err(error) => exit = session.fail(&error.into()),

@@ -99,6 +99,9 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
     if let Some(reason) = &status.read_only {
         rows.push(("read-only", display(reason.as_bytes())));
     }
+    if let Some(reason) = &status.publish_error {
+        rows.push(("publish", format!("failed: {}", display(reason.as_bytes()))));
+    }
     if let Some(sentence) = &status.last_error {
         let errno = status
             .last_errno

@@ -168,13 +168,14 @@ impl Branch {
 
     /// Commits the branch, whose number is `number`, into its parent.
     ///
-    /// The write that commits fails too where the branch has landed in main and main could not be
-    /// published into the base after that: then the answer is that error.
+    /// The answer is an error where it has landed in main, and main could not be published into the
+    /// base after that.
     pub fn commit(&self, number: u32) -> Result<Option<ClientError>, ClientError> {
         let error = match self.command(Verb::Commit, &Command::Commit) {
-            Ok(()) => return Ok(None),
+            Ok(()) => return Ok(self.parent().and_then(|parent| parent.unpublished())),
             Err(error) => error,
         };
+        // An older mount answers that error to the write.
         let Some(parent) = self.parent().filter(|parent| parent.has_taken(number)) else {
             return Err(error);
         };
@@ -184,6 +185,15 @@ impl Branch {
                 parent.last_error(errno)
             })
         })))
+    }
+
+    /// Why it is not in the base, if it is main and could not be published.
+    fn unpublished(&self) -> Option<ClientError> {
+        let is_main = self.path.parent().is_none();
+        let status = is_main.then(|| status_in(&self.dir))??;
+        Some(ClientError::Unpublished {
+            sentence: status.publish_error?,
+        })
     }
 
     /// Whether the child that had this number has landed in it.

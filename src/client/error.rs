@@ -132,7 +132,7 @@ pub enum ClientError {
         state: State,
     },
     /// The workspace refused.
-    #[error("cannot {verb} {branch}: {}{}", meaning(*verb, *errno), tail(sentence.as_deref()))]
+    #[error("cannot {verb} {branch}: {}{}", meaning(*verb, *errno, sentence.is_some()), tail(sentence.as_deref()))]
     Refused {
         /// What was to be done.
         verb: Verb,
@@ -142,6 +142,12 @@ pub enum ClientError {
         errno: i32,
         /// The daemon's own words (`last_error`).
         sentence: Option<String>,
+    },
+    /// What has landed in main is not in the base yet.
+    #[error("main is not published into the base: {}", display(sentence.as_bytes()))]
+    Unpublished {
+        /// The daemon's own words (`publish_error`).
+        sentence: String,
     },
     /// A name or number that does not parse.
     #[error(transparent)]
@@ -205,6 +211,9 @@ impl ClientError {
                 errno,
                 ..
             } => hint(*verb, *errno, branch),
+            ClientError::Unpublished { .. } => Some(
+                "nothing is lost, and it is tried again; branchfs publish tries at once".into(),
+            ),
             ClientError::Path { .. }
             | ClientError::RenameMain
             | ClientError::Argument(_)

@@ -8,8 +8,14 @@ use std::io;
 use super::error::Verb;
 use crate::proto::{BranchPath, ErrnoText};
 
-/// What `errno` says when `verb` answers it, with its name.
-pub(super) fn meaning(verb: Verb, errno: i32) -> String {
+/// What `errno` says when `verb` answers it, with its name. `told` is whether the daemon's own
+/// sentence follows.
+pub(super) fn meaning(verb: Verb, errno: i32, told: bool) -> String {
+    // Whose the branch is, what main cannot do, what the base's file system does not let be done:
+    // that sentence says which.
+    if told && matches!(errno, libc::EPERM | libc::EACCES) {
+        return format!("it is not permitted ({})", ErrnoText(errno));
+    }
     match sentence(verb, errno) {
         Some(text) => format!("{text} ({})", ErrnoText(errno)),
         None => io::Error::from_raw_os_error(errno).to_string(),
@@ -87,7 +93,7 @@ mod tests {
     #[track_caller]
     fn check(verb: Verb, errno: i32, says: &str, hints: Option<&str>) {
         let branch = BranchPath::parse(b"fix-a").unwrap();
-        assert_eq!(meaning(verb, errno), says);
+        assert_eq!(meaning(verb, errno, false), says);
         let hint = hint(verb, errno, &branch);
         match hints {
             Some(part) => assert!(

@@ -126,6 +126,7 @@ pub(crate) fn status(path: &str, state: State) -> Status {
         last_error: None,
         last_errno: None,
         read_only: None,
+        publish_error: None,
         note: String::new(),
         undo: None,
         redo: None,

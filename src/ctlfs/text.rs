@@ -156,6 +156,10 @@ impl Texts<'_> {
                 .store
                 .poisoned()
                 .map(|cause| cause.to_string()),
+            publish_error: match is_main(branch) {
+                true => self.workspace().publish_error(),
+                false => None,
+            },
             note: String::from_utf8_lossy(&meta.note).into_owned(),
             undo,
             redo,

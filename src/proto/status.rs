@@ -177,6 +177,9 @@ pub struct Status {
     /// Why nothing can be written, when a failed append or fsync has closed the store.
     #[serde(default)]
     pub read_only: Option<String>,
+    /// Of `main`: why it could not be published the last time; `None` once it could.
+    #[serde(default)]
+    pub publish_error: Option<String>,
     /// The user's note; empty if there is none.
     #[serde(default)]
     pub note: String,
@@ -298,6 +301,7 @@ pub(super) mod tests {
                     expires: bytes.map(|_| Timestamp::default()),
                     last_errno: last_error.as_ref().map(|_| ErrnoText(libc::ESTALE)),
                     last_error,
+                    publish_error: read_only.clone(),
                     read_only,
                     undo: (a % 3 == 0).then(|| Text::from("x~before")),
                     redo: (a % 5 == 0).then(|| Text::from("x~undone")),
@@ -335,6 +339,7 @@ pub(super) mod tests {
             last_error: Some("the parent changed\nsrc/x".into()),
             last_errno: Some(ErrnoText(libc::EBUSY)),
             read_only: None,
+            publish_error: None,
             note: "try the other parser".into(),
             undo: None,
             redo: None,
@@ -355,7 +360,7 @@ pub(super) mod tests {
                 "limits": {"bytes": null, "inodes": 1000},
                 "created": "1970-01-01T00:00:00.000000000Z", "expires": null,
                 "last_error": "the parent changed\nsrc/x", "last_errno": "EBUSY",
-                "read_only": null, "note": "try the other parser",
+                "read_only": null, "publish_error": null, "note": "try the other parser",
                 "undo": null, "redo": null,
             })
         );

@@ -102,6 +102,7 @@ mod tests {
             undo: None,
             redo: None,
             last_errno: None,
+            publish_error: None,
             read_only: None,
             note: String::new(),
         };

@@ -119,17 +119,23 @@ impl Vfs {
         for dead in &effects.dead {
             self.bury(dead, Asked::ByWrite);
         }
-        self.expire_at_once()?;
-        workspace.expire_commits(parent)?;
+        // It has landed, and that is durable. An error now would say that it has not, so what goes
+        // wrong with the rest is told elsewhere.
+        let expired = self
+            .expire_at_once()
+            .and_then(|()| Ok(workspace.expire_commits(parent)?));
+        if let Err(refused) = expired {
+            let (_, sentence) = refused.errno_and_sentence();
+            log::warn!("the trash is not emptied: {sentence}");
+        }
         let publishes = workspace.options.publish == PublishMode::Sync;
         if parent.id == BranchId::MAIN
             && publishes
             && let Err(refused) = self.publish()
         {
-            // The branch that this was asked of is no more; main keeps the sentence too.
             let (errno, sentence) = refused.errno_and_sentence();
+            log::warn!("a branch has landed in main, which is not published: {sentence}");
             parent.state.write().last_error = Some((errno.0, sentence));
-            return Err(refused);
         }
         Ok(())
     }

@@ -38,4 +38,5 @@ mod semantics;
 mod service;
 mod trial;
 mod undo;
+mod unfinished;
 mod watching;

@@ -27,9 +27,14 @@ const VERSION: &str = "^0.20";
 pub fn run(arguments: &Arguments) -> Done {
     let mut check = Command::new(program()?);
     check.current_dir(root());
-    check.args(["--workspace", "--locked", "check"]);
-    check.args(["--config", ".cargo/deny.toml", "--hide-inclusion-graph"]);
-    check.args(["licenses", "bans", "sources"]);
+    check.args(["--workspace", "--locked", "--config", ".cargo/deny.toml"]);
+    check.args([
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ]);
     if arguments.advisories {
         check.arg("advisories");
     }
