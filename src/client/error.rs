@@ -132,7 +132,11 @@ pub enum ClientError {
         state: State,
     },
     /// The workspace refused.
-    #[error("cannot {verb} {branch}: {}{}", meaning(*verb, *errno, sentence.is_some()), tail(sentence.as_deref()))]
+    #[error(
+        "cannot {verb} {branch}: {}{}",
+        meaning(*verb, *errno, sentence.is_some()),
+        tail(sentence.as_deref())
+    )]
     Refused {
         /// What was to be done.
         verb: Verb,
