@@ -55,7 +55,8 @@ pub fn close_inherited_fds() -> io::Result<()> {
     close_from_3(0)
 }
 
-/// A thread whose table of descriptors is its own, with nothing but the first three in it.
+/// A thread whose table of descriptors is its own, with nothing in it: the first three are
+/// `/dev/null`, since whoever reads what this process prints waits for all tables to let go of that.
 ///
 /// A thread that waits for ever in the kernel keeps the table it shares, and everything open in it,
 /// beyond the end of its process. This one keeps what `work` opened itself. Any other descriptor,
@@ -66,7 +67,7 @@ pub fn spawn_with_own_fds(
 ) -> io::Result<thread::JoinHandle<()>> {
     let (ready, is_ready) = mpsc::sync_channel(1);
     let thread = thread::Builder::new().name(name.into()).spawn(move || {
-        let unshared = close_from_3(libc::CLOSE_RANGE_UNSHARE);
+        let unshared = close_from_3(libc::CLOSE_RANGE_UNSHARE).and_then(|()| silence());
         let failed = unshared.is_err();
         if ready.send(unshared).is_ok() && !failed {
             work();
@@ -75,6 +76,18 @@ pub fn spawn_with_own_fds(
     let gone = || io::Error::other("the thread ended at once");
     is_ready.recv().map_err(|_| gone())??;
     Ok(thread)
+}
+
+/// Makes the first three descriptors of the calling thread's table `/dev/null`.
+fn silence() -> io::Result<()> {
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
 }
 
 /// close_range(2), which not every libc wraps.
@@ -99,10 +112,14 @@ mod tests {
         let seen = link.clone();
         let (tell, told) = mpsc::channel();
         let thread = spawn_with_own_fds("alone", move || {
-            tell.send(std::fs::read_link(&seen).is_ok()).unwrap();
+            let printed = std::fs::read_link("/proc/thread-self/fd/1").unwrap();
+            tell.send((std::fs::read_link(&seen).is_ok(), printed))
+                .unwrap();
         });
         thread.unwrap().join().unwrap();
-        assert!(!told.recv().unwrap(), "it has our descriptor");
+        let (has_ours, printed) = told.recv().unwrap();
+        assert!(!has_ours, "it has our descriptor");
+        assert_eq!(printed, std::path::Path::new("/dev/null"));
         assert!(std::fs::read_link(&link).is_ok(), "ours is closed");
         assert!(ours.metadata().is_ok());
     }
