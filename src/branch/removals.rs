@@ -92,6 +92,12 @@ impl Merging<'_> {
     ) -> Result<(), BranchError> {
         let (then, was) = self.workspace.names_in(self.fork, dir, then)?;
         let (now, is) = self.workspace.names_in(self.parent, dir, now)?;
+        for (name, file, kind) in was.iter().filter(|name| !is.contains(name)) {
+            // The parent took a name of a file that goes on: it would lose one link twice.
+            if *kind != Kind::Dir && self.child.inode(*file).is_some() {
+                self.conflicts.push(join(&path, name));
+            }
+        }
         for (name, file, kind) in is {
             let path = join(&path, &name);
             if !was.contains(&(name.clone(), file, kind)) {

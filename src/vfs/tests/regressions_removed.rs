@@ -205,3 +205,43 @@ fn a_directory_that_left_one_that_is_gone_is_listed_as_moved() {
         },
     ]);
 }
+
+#[test]
+fn a_name_that_the_branch_removed_with_its_directory_and_the_parent_moved_is_a_conflict() {
+    check(&[
+        Link {
+            b: Sel(0),
+            file: Sel(0),
+            dir: Sel(28087),
+            name: Word(0),
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        Rename {
+            b: Sel(0),
+            file: Sel(2850),
+            dir: Sel(9363),
+            name: Word(5),
+            onto: Onto::Replace,
+        },
+        RenameOnto {
+            b: Sel(32768),
+            file: Sel(0),
+            other: Sel(0),
+            onto: Onto::Replace,
+        },
+        RenameOnto {
+            b: Sel(0),
+            file: Sel(25645),
+            other: Sel(8549),
+            onto: Onto::Replace,
+        },
+        RemoveTree {
+            b: Sel(32768),
+            dir: Sel(21846),
+        },
+        Commit { b: Sel(32768) },
+    ]);
+}
