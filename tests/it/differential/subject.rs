@@ -100,6 +100,8 @@ impl Mounted {
     pub fn new(seed: u64, seconds: u64) -> Mounted {
         let ws = Workspace::build()
             .base(|base| fill(base, seed))
+            // What the trash needs of the base counts as links of it, see README.
+            .option("trash=0")
             .seconds(seconds)
             .mount();
         let branch = ws.main();
