@@ -43,6 +43,29 @@ impl Merging<'_> {
         Ok(found.filter(|_| shown))
     }
 
+    /// Whether what a publish since the fork has made of a file has the extended attributes that
+    /// it had in the fork.
+    pub(super) fn has_published_xattrs(
+        &self,
+        file: FileId,
+        was: &Inode,
+    ) -> Result<bool, BranchError> {
+        let Some(path) = self.workspace.path_of_file(self.fork, file)? else {
+            return Ok(false);
+        };
+        let now = self
+            .workspace
+            .base_xattrs(self.parent.base_version, &path)?;
+        Ok(match (&was.xattrs, &was.origin) {
+            (Xattrs::Own(own), _) => **own == now,
+            (Xattrs::OfOrigin, None) => now.is_empty(),
+            (Xattrs::OfOrigin, Some(origin)) => {
+                let version = self.fork.base_version;
+                self.workspace.base_xattrs(version, &origin.path)? == now
+            }
+        })
+    }
+
     /// The object that a publish since the fork has made of a file.
     fn published_origin(
         &self,

@@ -211,7 +211,8 @@ impl Merging<'_> {
                 Ok(found.attr.mtime != was.attr.mtime
                     || found.attr.size != was.attr.size
                     || found.attr.mode != was.attr.mode
-                    || (found.attr.uid, found.attr.gid) != (was.attr.uid, was.attr.gid))
+                    || (found.attr.uid, found.attr.gid) != (was.attr.uid, was.attr.gid)
+                    || !self.has_published_xattrs(file, was)?)
             }
             (None, None) => {
                 let Some(origin) = &inode.origin else {

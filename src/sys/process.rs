@@ -56,7 +56,8 @@ pub fn close_inherited_fds() -> io::Result<()> {
 }
 
 /// A thread whose table of descriptors is its own, with nothing in it: the first three are
-/// `/dev/null`, since whoever reads what this process prints waits for all tables to let go of that.
+/// `/dev/null`, since whoever reads what this process prints waits for all tables to let go of
+/// that.
 ///
 /// A thread that waits for ever in the kernel keeps the table it shares, and everything open in it,
 /// beyond the end of its process. This one keeps what `work` opened itself. Any other descriptor,

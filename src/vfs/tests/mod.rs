@@ -24,6 +24,7 @@ mod names;
 mod op;
 mod regressions;
 mod regressions_removed;
+mod regressions_undo;
 mod run;
 mod tree;
 mod world;

@@ -580,16 +580,11 @@ impl World {
         }
         let sync = random.below(5) == 0;
         let text = format!("write {text} in {dir:?}, {len} at {offset}, sync {sync}");
-        match sync {
-            true => (
-                text,
-                self.vfs()
-                    .fsync(node, false)
-                    .and_then(Outcome::wait)
-                    .map(|()| true),
-            ),
-            false => (text, Ok(false)),
+        if !sync {
+            return (text, Ok(false));
         }
+        let done = self.vfs().fsync(node, false).and_then(Outcome::wait);
+        (text, done.map(|()| true))
     }
 }
 

@@ -1,0 +1,55 @@
+//! More of [`super::regressions`]: what was changed between a commit and its undo.
+
+use super::op::{Op::*, Sel, Word};
+use super::regressions::check;
+
+/// The file that these cases are about, of the base.
+const FILE: Sel = Sel(5042);
+
+fn set_xattr(b: Sel, name: u8) -> super::op::Op {
+    SetXattr {
+        b,
+        file: FILE,
+        name: Word(name),
+        len: 0,
+        flags: 0,
+    }
+}
+
+const FORK: super::op::Op = Fork {
+    b: Sel(0),
+    name: Word(0),
+};
+const CHILD: Sel = Sel(32768);
+
+#[test]
+fn an_attribute_that_was_set_and_published_since_an_undo_is_a_conflict_of_the_redo() {
+    let way = |redo| Undo { b: Sel(0), redo };
+    check(&[
+        FORK,
+        set_xattr(CHILD, 2),
+        Commit { b: CHILD },
+        way(false),
+        set_xattr(Sel(0), 0),
+        Publish,
+        way(true),
+    ]);
+}
+
+#[test]
+fn an_attribute_that_was_set_and_published_since_the_fork_is_a_conflict() {
+    let append = |b| Append {
+        b,
+        file: FILE,
+        len: 1,
+        fill: 7,
+    };
+    check(&[
+        append(Sel(0)),
+        FORK,
+        set_xattr(Sel(0), 0),
+        Publish,
+        append(CHILD),
+        Commit { b: CHILD },
+    ]);
+}
