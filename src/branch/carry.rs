@@ -7,7 +7,7 @@ use super::BranchError;
 use super::copy_up::origin_at;
 use super::merge::Merging;
 use crate::base::Found;
-use crate::tree::{Content, Extent, FileId, Inode, Origin, Source, Xattrs};
+use crate::tree::{Content, Extent, FileId, Inode, Origin, OwnXattrs, Source, Xattrs};
 
 impl Merging<'_> {
     /// Where the base object that was at `path` for the child is for the parent.
@@ -53,17 +53,42 @@ impl Merging<'_> {
         let Some(path) = self.workspace.path_of_file(self.fork, file)? else {
             return Ok(false);
         };
-        let now = self
-            .workspace
-            .base_xattrs(self.parent.base_version, &path)?;
-        Ok(match (&was.xattrs, &was.origin) {
-            (Xattrs::Own(own), _) => **own == now,
-            (Xattrs::OfOrigin, None) => now.is_empty(),
-            (Xattrs::OfOrigin, Some(origin)) => {
-                let version = self.fork.base_version;
-                self.workspace.base_xattrs(version, &origin.path)? == now
-            }
-        })
+        let version = self.parent.base_version;
+        let now = self.workspace.base_xattrs(version, &path)?;
+        Ok(self.xattrs_of(self.fork.base_version, was)? == now)
+    }
+
+    /// Whether the parent has set extended attributes of a directory since the fork, and others
+    /// than the branch. `was` and `is` are what the branch knows of it; `now` is the parent's inode
+    /// of it, and else `carried` says which object of the base it is.
+    pub(super) fn xattrs_differ(
+        &self,
+        (was, is): (Option<&Inode>, &Inode),
+        (now, carried): (Option<&Inode>, &Inode),
+    ) -> Result<bool, BranchError> {
+        let of_origin = |inode: &Inode| Inode {
+            xattrs: Xattrs::OfOrigin,
+            ..inode.clone()
+        };
+        let [then, version] = [self.child.base_version, self.parent.base_version];
+        let was = match was {
+            Some(was) => self.xattrs_of(then, was)?,
+            None => self.xattrs_of(then, &of_origin(is))?,
+        };
+        let now = match now {
+            Some(now) => self.xattrs_of(version, now)?,
+            None => self.xattrs_of(version, &of_origin(carried))?,
+        };
+        Ok(now != was && now != self.xattrs_of(then, is)?)
+    }
+
+    /// The extended attributes of an inode of a view on base `version`.
+    fn xattrs_of(&self, version: u64, inode: &Inode) -> Result<OwnXattrs, BranchError> {
+        match (&inode.xattrs, &inode.origin) {
+            (Xattrs::Own(own), _) => Ok((**own).clone()),
+            (Xattrs::OfOrigin, None) => Ok(OwnXattrs::new()),
+            (Xattrs::OfOrigin, Some(origin)) => self.workspace.base_xattrs(version, &origin.path),
+        }
     }
 
     /// The object that a publish since the fork has made of a file.

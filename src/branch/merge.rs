@@ -310,7 +310,7 @@ impl Merging<'_> {
         let theirs = parent_inode.map_or(Xattrs::OfOrigin, |inode| inode.xattrs.clone());
         if untouched(&is.xattrs) {
             inode.xattrs = theirs;
-        } else if parent_inode.is_some() && !untouched(&theirs) && theirs != is.xattrs {
+        } else if self.xattrs_differ((was, is), (parent_inode.map(|now| &**now), &inode))? {
             self.conflict_at_file(file, is)?;
         }
         let place = match (was, &is.origin) {

@@ -53,3 +53,27 @@ fn an_attribute_that_was_set_and_published_since_the_fork_is_a_conflict() {
         Commit { b: CHILD },
     ]);
 }
+
+/// Of a directory too, of the base's and of the fork's.
+#[test]
+fn attributes_that_both_sides_set_are_a_conflict_after_a_publish_whatever_they_are_of() {
+    let set = |b, file, name| SetXattr {
+        b,
+        file,
+        name: Word(name),
+        len: 3,
+        flags: 0,
+    };
+    for sel in (0..u16::MAX).step_by(2731) {
+        let sel = Sel(sel);
+        let both = [
+            FORK,
+            set(CHILD, sel, 2),
+            set(Sel(0), sel, 0),
+            Publish,
+            Commit { b: CHILD },
+        ];
+        check(&both);
+        check(&[&[set(Sel(0), sel, 1)], &both[..]].concat());
+    }
+}
