@@ -163,11 +163,13 @@ pub fn nesting(context: &Context) -> Res<Series> {
     let mut series = Series::new("nesting", "levels above the branch", "us");
     let mut world = World::new(context, "nesting", 1000)?;
     let mut at = world.mounted.root().to_owned();
-    for level in 1..=context.pick(64u64, 8) {
+    // One more is forked from the last, and 50 is as deep as branches nest unless told otherwise.
+    let most = context.pick(49u64, 8);
+    for level in 1..=most {
         at = at.join("@branches/n");
         fs::create_dir(&at)?;
         fs::write(at.join(format!("level{level}")), "x")?;
-        if level.is_power_of_two() {
+        if level.is_power_of_two() || level == most {
             eprintln!("life: {level} levels");
             let life = world.life(&at)?;
             note(&mut series, level, life, world.lookups(&at)?);
