@@ -7,7 +7,7 @@ use super::BranchError;
 use super::copy_up::origin_at;
 use super::merge::Merging;
 use crate::base::Found;
-use crate::tree::{Content, Extent, FileId, Inode, Origin, OwnXattrs, Source, Xattrs};
+use crate::tree::{Content, Extent, FileId, Inode, Origin, Source, Xattrs};
 
 impl Merging<'_> {
     /// Where the base object that was at `path` for the child is for the parent.
@@ -22,12 +22,12 @@ impl Merging<'_> {
     }
 
     /// What a publish since the fork has made of a file that had an inode in the fork, where the
-    /// parent shows that.
+    /// parent shows that, and its path in the base.
     pub(super) fn published(
         &self,
         file: FileId,
         inode: &Inode,
-    ) -> Result<Option<Found>, BranchError> {
+    ) -> Result<Option<(Vec<u8>, Found)>, BranchError> {
         if self.child.base_version == self.parent.base_version {
             return Ok(None);
         }
@@ -40,22 +40,19 @@ impl Merging<'_> {
             .workspace
             .path_by_base_name(self.parent, file, &path)?
             .is_some();
-        Ok(found.filter(|_| shown))
+        Ok(found.filter(|_| shown).map(|found| (path, found)))
     }
 
-    /// Whether what a publish since the fork has made of a file has the extended attributes that
-    /// it had in the fork.
+    /// Whether what a publish since the fork has made of a file, at `path`, has the extended
+    /// attributes that it had in the fork.
     pub(super) fn has_published_xattrs(
         &self,
-        file: FileId,
+        path: &[u8],
         was: &Inode,
     ) -> Result<bool, BranchError> {
-        let Some(path) = self.workspace.path_of_file(self.fork, file)? else {
-            return Ok(false);
-        };
-        let version = self.parent.base_version;
-        let now = self.workspace.base_xattrs(version, &path)?;
-        Ok(self.xattrs_of(self.fork.base_version, was)? == now)
+        let [then, version] = [self.fork.base_version, self.parent.base_version];
+        let now = self.workspace.base_xattrs(version, path)?;
+        Ok(self.workspace.xattrs_of(then, was)? == now)
     }
 
     /// Whether the parent has set extended attributes of a directory since the fork, and others
@@ -71,24 +68,16 @@ impl Merging<'_> {
             ..inode.clone()
         };
         let [then, version] = [self.child.base_version, self.parent.base_version];
+        let xattrs_of = |version, inode: &Inode| self.workspace.xattrs_of(version, inode);
         let was = match was {
-            Some(was) => self.xattrs_of(then, was)?,
-            None => self.xattrs_of(then, &of_origin(is))?,
+            Some(was) => xattrs_of(then, was)?,
+            None => xattrs_of(then, &of_origin(is))?,
         };
         let now = match now {
-            Some(now) => self.xattrs_of(version, now)?,
-            None => self.xattrs_of(version, &of_origin(carried))?,
+            Some(now) => xattrs_of(version, now)?,
+            None => xattrs_of(version, &of_origin(carried))?,
         };
-        Ok(now != was && now != self.xattrs_of(then, is)?)
-    }
-
-    /// The extended attributes of an inode of a view on base `version`.
-    fn xattrs_of(&self, version: u64, inode: &Inode) -> Result<OwnXattrs, BranchError> {
-        match (&inode.xattrs, &inode.origin) {
-            (Xattrs::Own(own), _) => Ok((**own).clone()),
-            (Xattrs::OfOrigin, None) => Ok(OwnXattrs::new()),
-            (Xattrs::OfOrigin, Some(origin)) => self.workspace.base_xattrs(version, &origin.path),
-        }
+        Ok(now != was && now != xattrs_of(then, is)?)
     }
 
     /// The object that a publish since the fork has made of a file.
@@ -100,12 +89,8 @@ impl Merging<'_> {
         if self.fork.inode(file).is_none() {
             return Ok(None);
         }
-        let Some(path) = self.workspace.path_of_file(self.fork, file)? else {
-            return Ok(None);
-        };
-        Ok(self
-            .published(file, inode)?
-            .map(|found| Arc::new(origin_at(&path, &found))))
+        let published = self.published(file, inode)?;
+        Ok(published.map(|(path, found)| Arc::new(origin_at(&path, &found))))
     }
 
     /// The inode as it goes into the parent: with its origin and base extents where they are now.

@@ -15,7 +15,7 @@ use super::{
     Branch, BranchError, BranchMeta, End, PathChange, Policy, Record, State, What, Workspace, clock,
 };
 use crate::sys::failpoint;
-use crate::tree::{BranchId, FileId, Kind, Name, View};
+use crate::tree::{BranchId, Change, FileId, Kind, Name, View};
 
 /// Changes in one record of a merge: small enough for any journal segment.
 pub(super) const PART: usize = 200;
@@ -198,6 +198,24 @@ impl Workspace {
             Err(_) => {}
         }
         done
+    }
+
+    /// Journals what a merge found, for the record that is to follow.
+    pub(super) fn log_parts(
+        &self,
+        branch: BranchId,
+        changes: &[Change],
+    ) -> Result<(), BranchError> {
+        self.log(&Record::CommitPart {
+            branch,
+            changes: Vec::new(),
+        })?;
+        changes.chunks(PART).try_for_each(|changes| {
+            self.log(&Record::CommitPart {
+                branch,
+                changes: changes.to_vec(),
+            })
+        })
     }
 
     fn note_commit(&self, branch: &Branch, winner: Names, effects: &Effects) {

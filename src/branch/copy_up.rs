@@ -60,8 +60,17 @@ impl Workspace {
         })
     }
 
+    /// All extended attributes of an inode of a view on base `version`.
+    pub fn xattrs_of(&self, version: u64, inode: &Inode) -> Result<OwnXattrs, BranchError> {
+        match (&inode.xattrs, &inode.origin) {
+            (Xattrs::Own(own), _) => Ok((**own).clone()),
+            (Xattrs::OfOrigin, None) => Ok(OwnXattrs::new()),
+            (Xattrs::OfOrigin, Some(origin)) => self.base_xattrs(version, &origin.path),
+        }
+    }
+
     /// All extended attributes of what the base's `version` has at `path`.
-    pub fn base_xattrs(&self, version: u64, path: &[u8]) -> Result<OwnXattrs, BranchError> {
+    pub(super) fn base_xattrs(&self, version: u64, path: &[u8]) -> Result<OwnXattrs, BranchError> {
         let mut own = OwnXattrs::new();
         for name in self.base.list_xattrs(version, path)? {
             if let Some(value) = self.base.get_xattr(version, path, &name)? {

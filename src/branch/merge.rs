@@ -205,14 +205,14 @@ impl Merging<'_> {
             },
             (Some(was), None) => {
                 // It may have been published since, and be the base's now.
-                let Some(found) = self.published(file, inode)? else {
+                let Some((path, found)) = self.published(file, inode)? else {
                     return Ok(true);
                 };
                 Ok(found.attr.mtime != was.attr.mtime
                     || found.attr.size != was.attr.size
                     || found.attr.mode != was.attr.mode
                     || (found.attr.uid, found.attr.gid) != (was.attr.uid, was.attr.gid)
-                    || !self.has_published_xattrs(file, was)?)
+                    || !self.has_published_xattrs(&path, was)?)
             }
             (None, None) => {
                 let Some(origin) = &inode.origin else {
@@ -283,7 +283,9 @@ impl Merging<'_> {
                     .filter(|_| place.is_some())
                     .map(|found| (found.attr, None))
             }
-            (None, None) => self.published(file, is)?.map(|found| (found.attr, None)),
+            (None, None) => self
+                .published(file, is)?
+                .map(|(_, found)| (found.attr, None)),
         };
         let Some((now, parent_inode)) = now else {
             self.conflict_at_file(file, is)?;

@@ -213,7 +213,7 @@ impl Merging<'_> {
             None => None,
         };
         let found = match found {
-            None => self.published(file, is)?,
+            None => self.published(file, is)?.map(|(_, found)| found),
             found => found,
         };
         Ok(found.map(|found| found.attr.nlink))

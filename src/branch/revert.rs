@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::resolve::{join, origin_of};
 use super::{BranchError, Workspace, clock};
+use crate::base::Found;
 use crate::tree::{Change, Dentry, DentryKey, FileId, Inode, Kind, Name, Time, View, Xattrs};
 
 /// A directory that comes back: what it was, the base path that it had, what it is now.
@@ -92,15 +93,16 @@ impl Reverting<'_> {
         let Some(found) = found.filter(|found| found.fid == file) else {
             return Ok(None);
         };
-        let place = self.workspace.base_place(self.to, &origin.path)?;
+        self.copied_up(&found, &origin.path).map(Some)
+    }
+
+    /// The inode of what the base has at `path`, as `to` leaves it there.
+    fn copied_up(&self, found: &Found, path: &[u8]) -> Result<Inode, BranchError> {
+        let place = self.workspace.base_place(self.to, path)?;
         let (dir, name) = place.unwrap_or((FileId::ROOT, Name::from(&b""[..])));
-        let epoch = 0;
         let version = self.to.base_version;
-        let place = (dir, &name[..]);
-        let inode = self
-            .workspace
-            .copied_up(&found, &origin.path, place, epoch, version)?;
-        Ok(Some(inode))
+        self.workspace
+            .copied_up(found, path, (dir, &name), 0, version)
     }
 
     fn put(&mut self, file: FileId, mut inode: Inode) {
@@ -168,7 +170,6 @@ impl Reverting<'_> {
         if let Some(again) = self.again.get(&file) {
             return Ok(*again);
         }
-        let version = self.to.base_version;
         let mut inode = match (self.to.inode(file), path) {
             (Some(inode), _) => (**inode).clone(),
             (None, Some(path)) => {
@@ -176,22 +177,15 @@ impl Reverting<'_> {
                 let found = found.ok_or_else(|| BranchError::BaseChanged {
                     paths: vec![path.clone()],
                 })?;
-                let place = self.workspace.base_place(self.to, &path)?;
-                let (dir, name) = place.unwrap_or((FileId::ROOT, Name::from(&b""[..])));
-                self.workspace
-                    .copied_up(&found, &path, (dir, &name), 0, version)?
+                self.copied_up(&found, &path)?
             }
             (None, None) => unreachable!("a file that neither the view nor the base has"),
         };
-        let origin = inode.origin.take();
         if inode.xattrs == Xattrs::OfOrigin {
-            inode.xattrs = match &origin {
-                Some(origin) => {
-                    Xattrs::Own(Arc::new(self.workspace.base_xattrs(version, &origin.path)?))
-                }
-                None => Xattrs::none(),
-            };
+            let own = self.workspace.xattrs_of(self.to.base_version, &inode)?;
+            inode.xattrs = Xattrs::Own(Arc::new(own));
         }
+        let origin = inode.origin.take();
         let is = self.workspace.base.alloc_fid()?;
         self.again.insert(file, is);
         self.put(is, inode);

@@ -15,8 +15,7 @@
 
 use std::sync::Arc;
 
-use super::commit::{Changed, PART, changed};
-use super::merge::Merge;
+use super::commit::{Changed, changed};
 use super::{Branch, BranchError, Effects, End, Ending, Record, State, What, Workspace, clock};
 use crate::sys::failpoint;
 use crate::tree::{BranchId, Name, View};
@@ -51,49 +50,57 @@ impl End {
     }
 }
 
+/// An entry of a trash that is a commit or an undo.
+#[derive(Clone)]
+struct Entry {
+    name: Name,
+    branch: Arc<Branch>,
+    ending: Ending,
+}
+
+/// The one that came last.
+fn newest(entries: &[Entry], back: Back) -> Option<&Entry> {
+    let of_kind = entries
+        .iter()
+        .filter(|entry| entry.ending.end == back.end());
+    of_kind.max_by_key(|entry| entry.ending.incarnation)
+}
+
 impl Workspace {
-    /// The entry in the trash of `parent` that [`Workspace::undo`] would be about.
+    /// The entry in the trash of `parent` that [`Workspace::undo`] would be about, and its name
+    /// there.
     ///
     /// Fails with `NothingToUndo`.
-    pub fn last(&self, parent: &Branch, back: Back) -> Result<Arc<Branch>, BranchError> {
-        let entries = self.entries(&parent.state.read());
-        let last = entries
-            .into_iter()
-            .filter(|(_, ending)| ending.end == back.end())
-            .max_by_key(|(_, ending)| ending.incarnation);
-        let name = || parent.state.read().meta.name.clone();
+    pub fn last(&self, parent: &Branch, back: Back) -> Result<(Name, Arc<Branch>), BranchError> {
+        let state = parent.state.read();
+        let last = newest(&self.entries(&state), back).cloned();
         let none = || BranchError::NothingToUndo {
-            name: name(),
+            name: state.meta.name.clone(),
             redo: back == Back::Redo,
         };
-        last.map(|(entry, _)| entry).ok_or_else(none)
+        last.map(|entry| (entry.name, entry.branch))
+            .ok_or_else(none)
     }
 
     /// The names in the trash of `parent` of what an undo and a redo would be about.
     pub fn last_entries(&self, parent: &Branch) -> [Option<Name>; 2] {
-        let state = parent.state.read();
-        let entries = self.entries(&state);
-        [Back::Undo, Back::Redo].map(|back| {
-            let of_kind = entries
-                .iter()
-                .filter(|(_, ending)| ending.end == back.end());
-            let (last, _) = of_kind.max_by_key(|(_, ending)| ending.incarnation)?;
-            let mut names = state.trash.iter();
-            names
-                .find(|(_, id)| **id == last.id)
-                .map(|(name, _)| name.clone())
-        })
+        let entries = self.entries(&parent.state.read());
+        [Back::Undo, Back::Redo].map(|back| Some(newest(&entries, back)?.name.clone()))
     }
 
     /// The entries of a trash that are commits or undos.
-    fn entries(&self, parent: &State) -> Vec<(Arc<Branch>, Ending)> {
-        let all = self.table.some(parent.trash.values().copied());
-        all.into_iter()
-            .filter_map(|entry| {
-                let ending = entry.state.read().ended?;
-                ending.end.is_commit().then_some((entry, ending))
+    fn entries(&self, parent: &State) -> Vec<Entry> {
+        let entry = |(name, id): (&Name, &BranchId)| {
+            let branch = self.branch(*id)?;
+            let ending = branch.state.read().ended?;
+            let name = name.clone();
+            ending.end.is_commit().then_some(Entry {
+                name,
+                branch,
+                ending,
             })
-            .collect()
+        };
+        parent.trash.iter().filter_map(entry).collect()
     }
 
     /// Whether the base still is what undoing `entry` takes it for, where it would change it.
@@ -166,41 +173,28 @@ impl Workspace {
                 paths: merge.conflicts,
             });
         }
-        let changes = match merge.changes {
-            Some(changes) => changes,
-            None => parent_state.view.changes_to(&view),
-        };
-        let record = Record::Undo {
-            entry: entry.id,
-            incarnation: self.number()?,
-            trash_incarnation: self.number()?,
-            time: clock::now(),
-        };
+        let next = merge.result(&parent_state.view, &view);
+        let changes = merge
+            .changes
+            .unwrap_or_else(|| parent_state.view.changes_to(&view));
+        let (incarnation, trash_incarnation) = (self.number()?, self.number()?);
+        let time = clock::now();
         self.log_parts(entry.id, &changes)?;
         self.renew_epoch(parent.id, &mut parent_state)?;
         failpoint::reach("undo-decided");
-        self.log(&record)?;
-        failpoint::reach("undo-recorded");
-        let Record::Undo {
+        self.log(&Record::Undo {
+            entry: entry.id,
             incarnation,
             trash_incarnation,
             time,
-            ..
-        } = record
-        else {
-            unreachable!("it was just made")
-        };
+        })?;
+        failpoint::reach("undo-recorded");
         let changed = changed(parent, &state.fork_view, &state.view);
-        let merge = Merge {
-            conflicts: Vec::new(),
-            changes: Some(changes),
-        };
-        let next = merge.result(&parent_state.view, &view);
         orphan(&parent_state, &changed, &next);
         self.table.undone(
             (parent, &mut parent_state),
             (entry, &mut state),
-            merge.changes.as_deref().unwrap_or_default(),
+            &changes,
             (incarnation, &changed.replaced),
             (trash_incarnation, time),
         );
@@ -214,24 +208,6 @@ impl Workspace {
             changed: Some(changed),
         };
         Ok((effects, what))
-    }
-
-    /// Journals what a merge found, for the record that is to follow.
-    pub(super) fn log_parts(
-        &self,
-        branch: BranchId,
-        changes: &[crate::tree::Change],
-    ) -> Result<(), BranchError> {
-        self.log(&Record::CommitPart {
-            branch,
-            changes: Vec::new(),
-        })?;
-        changes.chunks(PART).try_for_each(|changes| {
-            self.log(&Record::CommitPart {
-                branch,
-                changes: changes.to_vec(),
-            })
-        })
     }
 
     /// Gives a branch whose state is locked another epoch: what it has now counts as shared.
@@ -249,10 +225,10 @@ impl Workspace {
     /// Removes from the trash of `parent` the oldest commits of more than can be taken back.
     pub fn expire_commits(&self, parent: &Branch) -> Result<(), BranchError> {
         let mut entries = self.entries(&parent.state.read());
-        entries.sort_by_key(|(_, ending)| ending.incarnation);
+        entries.sort_by_key(|entry| entry.ending.incarnation);
         let more = entries.len().saturating_sub(MOST);
-        for (entry, _) in &entries[..more] {
-            self.expire(entry)?;
+        for entry in &entries[..more] {
+            self.expire(&entry.branch)?;
         }
         Ok(())
     }

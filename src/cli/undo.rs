@@ -45,22 +45,9 @@ fn go_back(
     session: &mut Session<'_>,
 ) -> Result<Exit, CliError> {
     let (_, branch) = branch.find(session)?;
-    let entry = entry(branch.status()?);
+    let entry = entry(branch.status()?).and_then(|entry| branch.trashed(&entry));
     branch.command(verb, &command)?;
-    // Its branch's name is what comes before the suffix.
-    let entry = entry.unwrap_or_else(|| Text(Vec::new()));
-    let end = entry.0.iter().rposition(|&byte| byte == b'~');
-    let end = match end {
-        Some(end) if entry.0[end + 1..].iter().all(u8::is_ascii_digit) => {
-            entry.0[..end].iter().rposition(|&byte| byte == b'~')
-        }
-        end => end,
-    };
-    let name = &entry.0[..end.unwrap_or(entry.0.len())];
-    session.line(format_args!(
-        "{done} {} in {}",
-        crate::proto::display(name),
-        branch.path
-    ))?;
+    let name = entry.map_or(Text(Vec::new()), |status| status.name);
+    session.line(format_args!("{done} {name} in {}", branch.path))?;
     Ok(Exit::Done)
 }

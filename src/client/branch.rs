@@ -3,9 +3,10 @@
 //! Errors are looked into before they are returned: a branch that is not there may be in the trash,
 //! and the branch that refused has left a sentence in its status.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -117,6 +118,11 @@ impl Branch {
             }
         }
         Ok(entries)
+    }
+
+    /// The status of an entry of its trash, also of one that is not listed.
+    pub fn trashed(&self, entry: &Text) -> Option<Status> {
+        status_in(&self.trash_dir().join(OsStr::from_bytes(&entry.0)))
     }
 
     /// It and every branch below it.

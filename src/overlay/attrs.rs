@@ -85,7 +85,7 @@ impl Overlay {
     fn set_mode(&self, inode: &mut Inode, version: u64, mode: u32) -> FsResult<()> {
         inode.attr.mode = mode;
         if let Some(access) = self.xattr_of(version, inode, acl::ACCESS)? {
-            let mut own = self.own_xattrs(version, inode)?;
+            let mut own = self.workspace.xattrs_of(version, inode)?;
             own.insert(acl::ACCESS.into(), acl::after_chmod(&access, mode)?.into());
             inode.xattrs = Xattrs::Own(std::sync::Arc::new(own));
         }

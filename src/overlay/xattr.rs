@@ -71,16 +71,6 @@ impl Overlay {
         }
     }
 
-    /// All attributes of an inode, to be changed.
-    pub(super) fn own_xattrs(&self, version: u64, inode: &Inode) -> FsResult<Own> {
-        let origin = match (&inode.xattrs, &inode.origin) {
-            (Xattrs::Own(own), _) => return Ok((**own).clone()),
-            (Xattrs::OfOrigin, None) => return Ok(Own::new()),
-            (Xattrs::OfOrigin, Some(origin)) => origin,
-        };
-        Ok(self.workspace.base_xattrs(version, &origin.path)?)
-    }
-
     /// Sets an attribute.
     pub fn setxattr(
         &self,
@@ -140,7 +130,7 @@ impl Overlay {
         let mut state = mounted.branch.state.write();
         self.check_writable(&state, node)?;
         let (mut inode, version) = self.editable(&mounted, &state, node)?;
-        let mut own = self.own_xattrs(version, &inode)?;
+        let mut own = self.workspace.xattrs_of(version, &inode)?;
         edit(&mut inode, &mut own)?;
         inode.xattrs = Xattrs::Own(Arc::new(own));
         inode.attr.ctime = now();

@@ -11,7 +11,7 @@ use super::control::Done;
 use super::invalidate::Asked;
 use super::ops::Errno;
 use crate::branch::{Back, Branch, BranchError, Changed, Effects, PublishMode, State};
-use crate::tree::{BranchId, Name, View};
+use crate::tree::{BranchId, View};
 
 /// Called with what a change replaces or removes in a branch, see [`crate::branch`].
 type Orphan<'a> = &'a mut dyn FnMut(&State, &Changed, &View);
@@ -44,13 +44,9 @@ impl Vfs {
     pub(super) fn commit(&self, branch: &Arc<Branch>) -> Done {
         let workspace = self.workspace();
         let parent = workspace.parent_of(branch, "committed")?;
-        let is_main = parent.id == BranchId::MAIN;
         self.land(
             (branch, &parent),
-            &|| match is_main {
-                true => workspace.check_base(branch),
-                false => Ok(()),
-            },
+            &|| workspace.check_base(branch),
             &mut |orphan| workspace.commit(branch, orphan),
         )
     }
@@ -58,33 +54,19 @@ impl Vfs {
     /// Takes the last commit into a branch back, or the last undo.
     pub(super) fn undo(&self, parent: &Arc<Branch>, back: Back) -> Done {
         let workspace = self.workspace();
-        let entry = workspace.last(parent, back)?;
-        let is_main = parent.id == BranchId::MAIN;
-        let is_entry = |(_, id): &(&Name, &BranchId)| **id == entry.id;
-        let name = parent
-            .state
-            .read()
-            .trash
-            .iter()
-            .find(is_entry)
-            .map(|(name, _)| name.clone());
+        let (name, entry) = workspace.last(parent, back)?;
         let done = self.land(
             (&entry, parent),
-            &|| match is_main {
-                true => workspace.check_base_for_undo(&entry),
-                false => Ok(()),
-            },
+            &|| workspace.check_base_for_undo(&entry),
             &mut |orphan| workspace.undo(parent, &entry, orphan),
         );
         // The entry has another name in the trash from now on, and another incarnation.
-        if let Some(name) = name {
-            self.0.drop_trashed(parent, &name);
-        }
+        self.0.drop_trashed(parent, &name);
         done
     }
 
-    /// Lets the difference between the two views of `branch` into `parent` by `change`,
-    /// where `check` finds nothing against it.
+    /// Lets the difference between the two views of `branch` into `parent` by `change`. Where
+    /// that is main, `check` has to find nothing against it in the base.
     fn land(
         &self,
         (branch, parent): (&Arc<Branch>, &Arc<Branch>),
@@ -93,6 +75,7 @@ impl Vfs {
     ) -> Done {
         let inner = &self.0;
         let workspace = inner.workspace();
+        let is_main = parent.id == BranchId::MAIN;
         (inner.config.write_back)();
         *inner.settling.entry(parent.id).or_default() += 1;
         let done = workspace.affected(branch).and_then(|affected| {
@@ -102,7 +85,9 @@ impl Vfs {
             inner.drop_stale(&stale);
             let changes = affected.names.len() + affected.replaced.len();
             let before = inner.before(branch, parent, changes);
-            check()?;
+            if is_main {
+                check()?;
+            }
             let stale = inner.overlay.stale(&affected);
             let effects = change(&mut |state, changed, next| {
                 inner.overlay.keep_open(state, changed, next);
@@ -129,7 +114,7 @@ impl Vfs {
             log::warn!("the trash is not emptied: {sentence}");
         }
         let publishes = workspace.options.publish == PublishMode::Sync;
-        if parent.id == BranchId::MAIN
+        if is_main
             && publishes
             && let Err(refused) = self.publish()
         {

@@ -9,16 +9,6 @@ use crate::harness::{Branch, Workspace, read_rest};
 
 const MIB: usize = 1 << 20;
 
-/// How many requests of one kind the daemon has answered.
-fn requests(main: &Branch, operation: &str) -> u64 {
-    let metrics = main.about("metrics");
-    let wanted = format!("branchfs_request_seconds_count{{op=\"{operation}\"}} ");
-    let mut values = metrics.lines().filter_map(|l| l.strip_prefix(&wanted));
-    values
-        .next()
-        .map_or(0, |v| v.trim().parse().expect("a number"))
-}
-
 /// The first bytes of a file, by one read(2) that does not come to its end.
 fn start(branch: &Branch, name: &str, bytes: usize) -> String {
     let mut start = vec![0; bytes];
@@ -37,9 +27,9 @@ fn what_was_written_is_read_from_the_page_cache_after_a_stat_and_between_writes(
     };
     let mut block = [0; 4096];
     // The first request for the metrics is not in the figures that it gives.
-    let before = requests(&main, "read");
-    let metrics = requests(&main, "read") - before;
-    let before = requests(&main, "read");
+    let before = main.requests("read");
+    let metrics = main.requests("read") - before;
+    let before = main.requests("read");
     for number in 0..100_u64 {
         let at = (number * 17 % 2048) * 4096;
         file.write_all_at(&[number as u8; 4096], at).unwrap();
@@ -49,7 +39,7 @@ fn what_was_written_is_read_from_the_page_cache_after_a_stat_and_between_writes(
         file.read_exact_at(&mut block, (at + 4096) % (8 * MIB as u64))
             .unwrap();
     }
-    let reads = requests(&main, "read") - before - metrics;
+    let reads = main.requests("read") - before - metrics;
     assert!(reads <= 10, "{reads} READs of what the kernel had written");
 }
 

@@ -26,33 +26,22 @@ fn repository(base: &Tree) {
     assert!(git(base.root(), &["status", "--short"]).is_empty());
 }
 
-/// How many requests of one kind the daemon has answered, from `@self/metrics`.
-fn requests(main: &Branch, operation: &str) -> u64 {
-    let metrics = main.about("metrics");
-    let wanted = format!("branchfs_request_seconds_count{{op=\"{operation}\"}} ");
-    let mut values = metrics.lines().filter_map(|l| l.strip_prefix(&wanted));
-    // What was never asked for is not listed.
-    values
-        .next()
-        .map_or(0, |v| v.trim().parse().expect("a number"))
-}
-
 /// Runs `git status` and gives the number of READs of files that it caused.
 ///
 /// git reads its own files: the index, HEAD, configuration and ignore lists. What is counted here
 /// is every READ; the bound is far below the number of files.
 fn reads_of_status(ws: &Workspace, branch: &Branch) -> (u64, String) {
-    let lookups = requests(&ws.main(), "lookup") + requests(&ws.main(), "readdirplus");
+    let lookups = ws.main().requests("lookup") + ws.main().requests("readdirplus");
     assert!(
         lookups > 0,
         "the metrics count nothing:\n{}",
         ws.main().about("metrics")
     );
-    let before = requests(&ws.main(), "read");
+    let before = ws.main().requests("read");
     // Without optional locks git does not rewrite the index, so it cannot hide what it re-read.
     let status = git(branch.root(), &["--no-optional-locks", "status", "--short"]);
     // Reading the metrics is a READ or two of its own.
-    (requests(&ws.main(), "read") - before, status)
+    (ws.main().requests("read") - before, status)
 }
 
 /// READs that git's own files and the metrics take: the index of 5,000 files is some 400 KiB.

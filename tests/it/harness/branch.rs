@@ -93,6 +93,17 @@ impl Branch {
         String::from_utf8_lossy(&self.read(format!("@self/{name}"))).into_owned()
     }
 
+    /// How many requests of one kind the daemon has answered, from main's `@self/metrics`.
+    pub fn requests(&self, operation: &str) -> u64 {
+        let metrics = self.about("metrics");
+        let wanted = format!("branchfs_request_seconds_count{{op=\"{operation}\"}} ");
+        let mut values = metrics.lines().filter_map(|l| l.strip_prefix(&wanted));
+        // What was never asked for is not listed.
+        values
+            .next()
+            .map_or(0, |v| v.trim().parse().expect("a number"))
+    }
+
     /// `@self/status`, parsed.
     #[track_caller]
     pub fn status(&self) -> serde_json::Value {
