@@ -143,8 +143,20 @@ impl Reverting<'_> {
                 hides = hidden.map(|found| found.stamp.0);
             }
             self.name(key.clone(), Dentry { file, hides });
+            self.stamp_dir(key.dir);
         }
         Ok(())
+    }
+
+    /// A directory in which names change has an inode that differs from the one in `from`, like
+    /// everywhere: who merges or publishes names looks for it. The two may be equal where the
+    /// commit's own change of the directory was the earlier one of two.
+    fn stamp_dir(&mut self, dir: FileId) {
+        let was = self.from.inode(dir);
+        if let Some(inode) = self.view.inode(dir).filter(|inode| was == Some(inode)) {
+            let inode = (**inode).clone();
+            self.put(dir, inode);
+        }
     }
 
     fn name(&mut self, key: DentryKey, dentry: Dentry) {

@@ -2,6 +2,7 @@
 
 use super::op::{Op::*, Sel, Word};
 use super::regressions::check;
+use super::tree::Onto;
 
 /// The file that these cases are about, of the base.
 const FILE: Sel = Sel(5042);
@@ -76,4 +77,32 @@ fn attributes_that_both_sides_set_are_a_conflict_after_a_publish_whatever_they_a
         check(&both);
         check(&[&[set(Sel(0), sel, 1)], &both[..]].concat());
     }
+}
+
+#[test]
+fn a_link_that_a_commit_made_goes_with_its_undo_after_a_publish() {
+    check(&[
+        FORK,
+        Remount {
+            clean: false,
+            sync: true,
+        },
+        Link {
+            b: CHILD,
+            file: Sel(1320),
+            dir: Sel(46812),
+            name: Word(1),
+        },
+        RenameOnto {
+            b: Sel(0),
+            file: Sel(38726),
+            other: Sel(50642),
+            onto: Onto::Replace,
+        },
+        Commit { b: CHILD },
+        Undo {
+            b: Sel(0),
+            redo: false,
+        },
+    ]);
 }
