@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use branchfs::fuse::SessionConfig;
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, KernelConfig,
     LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
@@ -66,7 +67,11 @@ fn done(reply: ReplyEmpty, result: Result<(), Errno>) {
 
 impl Filesystem for Null {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        branchfs::fuse::negotiate(config, true, true);
+        let session = SessionConfig {
+            keeps_pages: true,
+            ..SessionConfig::default()
+        };
+        branchfs::fuse::negotiate(config, &session);
         Ok(())
     }
 
@@ -368,7 +373,7 @@ fn main() -> ExitCode {
         MountOption::DefaultPermissions,
     ];
     config.acl = SessionACL::All;
-    config.n_threads = Some(branchfs::fuse::SessionConfig::default().threads);
+    config.n_threads = Some(SessionConfig::default().threads);
     match fuser::mount(Null(RwLock::new(Tree::new())), mountpoint, &config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -16,7 +16,8 @@ use crate::sys::process::close_inherited_fds;
 /// mount answers.
 ///
 /// Options for -o, separated by commas: policy=first-winner|merge, publish=sync|async|manual,
-/// trash=24h, store=DIR, show_ctl, noxattr, allow_other, ro, and the usual ones of mount(8).
+/// trash=24h, store=DIR, show_ctl, noxattr, writeback, allow_other, ro, and the usual ones of
+/// mount(8).
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory to mount

@@ -358,14 +358,13 @@ impl Texts<'_> {
     }
 }
 
-/// The lines of `@self/config`.
+/// The lines of `@self/config`; `switches` are the options that are on or off.
 pub fn config(
     workspace: &Workspace,
     base: &str,
     store: &str,
     mount: &str,
-    show_ctl: bool,
-    no_xattr: bool,
+    switches: &[(&str, bool)],
 ) -> String {
     let options = &workspace.options;
     let publish = match options.publish {
@@ -380,10 +379,13 @@ pub fn config(
     };
     let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), |limit| limit.to_string());
     let maxima = &options.maxima;
+    let switches: String = (switches.iter())
+        .map(|(name, on)| format!("{name} {on}\n"))
+        .collect();
     format!(
         "base {base}\nstore {store}\nmountpoint {mount}\npolicy {policy}\npublish {publish}\n\
          trash {}s\nmax_bytes {}\nmax_branches {}\nmax_depth {}\n\
-         read_only {}\nshow_ctl {show_ctl}\nnoxattr {no_xattr}\npid {}\nversion {}\n",
+         read_only {}\n{switches}pid {}\nversion {}\n",
         options.trash.as_secs(),
         limit(maxima.bytes),
         limit(maxima.branches),

@@ -12,6 +12,15 @@ use crate::fuse;
 /// Why a mount could not be made, served or ended.
 #[derive(Debug, Error)]
 pub enum DaemonError {
+    /// Others may change the base of a mount elsewhere.
+    #[error(
+        "-o writeback is for a mount in place: elsewhere the kernel would not notice what changes \
+         in {}; leave the mountpoint out, or the option", base.display()
+    )]
+    WritebackElsewhere {
+        /// The base.
+        base: PathBuf,
+    },
     /// `/dev/fuse` cannot be opened.
     #[error("cannot open /dev/fuse (is the fuse module loaded, and may this user open it?)")]
     Device {

@@ -110,7 +110,7 @@ impl<O: Ops> Mounted<O> {
             mountpoint,
             source: error.into(),
         })?;
-        mounted.site.tune();
+        mounted.site.tune(config.session.writeback);
         Ok(mounted)
     }
 

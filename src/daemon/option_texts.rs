@@ -88,6 +88,16 @@ pub const OPTION_TEXTS: &[OptionText] = &[
         "Serve no extended attributes and no ACLs: the kernel then asks for none.",
     ),
     flag(
+        "writeback",
+        "Let writes wait in the kernel's page cache, for databases and whatever else writes many \
+         small pieces: write(2) then takes about as long as on a disk file system. A file's writes \
+         reach the branch at fsync(2), at close(2), before every fork, commit and publish, and \
+         when the kernel has time. What waits is lost if the daemon is killed, as it is elsewhere \
+         if the machine crashes. That there is no space, or that a limit is reached, is told by \
+         fsync(2) or close(2) instead of write(2). Opening a file costs a request. Only for a \
+         mount in place.",
+    ),
+    flag(
         "ro",
         "Refuse every change, and change nothing in the store or the base either. A remount with \
          rw does not undo it, unless ro was given at a remount.",

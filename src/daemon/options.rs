@@ -63,6 +63,9 @@ pub struct MountOptions {
     /// `noxattr`: extended attributes and access control lists are neither shown nor taken, which
     /// saves a request for each file that is made or listed by `ls -l`.
     pub no_xattr: bool,
+    /// `writeback`: writes wait in the kernel's page cache until they are asked for by fsync(2), a
+    /// close, a fork or a commit, or the kernel has time.
+    pub writeback: bool,
     /// `store=DIR`: where the branches are kept, instead of `.branchfs` in the base.
     pub store: Option<PathBuf>,
     /// `allow_other`: users other than the one who mounts may use the mount (always, for root).
@@ -84,6 +87,7 @@ impl Default for MountOptions {
             maxima: Maxima::default(),
             show_ctl: false,
             no_xattr: false,
+            writeback: false,
             store: None,
             allow_other: false,
             read_only: false,
@@ -235,6 +239,7 @@ impl MountOptions {
             _ if value.is_some() => return ignored_with_value(option, name),
             (b"show_ctl", _) => self.show_ctl = true,
             (b"noxattr", _) => self.no_xattr = true,
+            (b"writeback", _) => self.writeback = true,
             (b"allow_other", _) => self.allow_other = true,
             (b"ro", _) => self.read_only = true,
             (b"rw", _) => self.read_only = false,
@@ -370,7 +375,7 @@ mod tests {
     #[test]
     fn every_option_of_ours_is_read() {
         let list = [
-            "policy=merge,publish=manual,trash=30m,show_ctl,noxattr",
+            "policy=merge,publish=manual,trash=30m,show_ctl,noxattr,writeback",
             "max_bytes=2G,max_branches=9,max_depth=3",
             "store=/a\\,b,allow_other,ro,noexec",
         ]
@@ -392,6 +397,7 @@ mod tests {
             },
             show_ctl: true,
             no_xattr: true,
+            writeback: true,
             store: Some("/a,b".into()),
             allow_other: true,
             read_only: true,

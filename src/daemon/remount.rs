@@ -36,6 +36,7 @@ pub fn mounted_options(mountpoint: &Path) -> Result<MountOptions, DaemonError> {
             ("read_only", value) => options.read_only = value == "true",
             ("show_ctl", value) => options.show_ctl = value == "true",
             ("noxattr", value) => options.no_xattr = value == "true",
+            ("writeback", value) => options.writeback = value == "true",
             ("max_bytes" | "max_branches", "none") => {}
             ("publish" | "trash" | "max_bytes" | "max_branches" | "max_depth", _) => options
                 .apply(format!("{key}={value}").as_ref())
@@ -95,6 +96,7 @@ fn refuse_fixed(now: &MountOptions, wanted: &MountOptions) -> Result<(), DaemonE
         ("max_depth", now.maxima.depth != wanted.maxima.depth),
         ("show_ctl", now.show_ctl != wanted.show_ctl),
         ("noxattr", now.no_xattr != wanted.no_xattr),
+        ("writeback", now.writeback != wanted.writeback),
         ("rw", now.read_only && !wanted.read_only),
     ];
     match fixed.into_iter().find(|(_, differs)| *differs) {

@@ -46,12 +46,19 @@ impl Site {
         self.device
     }
 
-    /// Lets the kernel read further ahead, where it lets us.
-    pub(super) fn tune(&self) {
+    /// Lets the kernel read further ahead, and with `writeback` keep as much that is not written
+    /// yet as for any disk (for FUSE it is 1 % of that), where it lets us.
+    pub(super) fn tune(&self, writeback: bool) {
         let (major, minor) = self.device;
-        let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-        if let Err(error) = std::fs::write(&path, READAHEAD_KIB) {
-            log::debug!("readahead stays as it is, {path}: {error}");
+        let dirty: &[_] = match writeback {
+            true => &[("strict_limit", "0"), ("max_ratio", "100")],
+            false => &[],
+        };
+        for (name, value) in [("read_ahead_kb", READAHEAD_KIB)].iter().chain(dirty) {
+            let path = format!("/sys/class/bdi/{major}:{minor}/{name}");
+            if let Err(error) = std::fs::write(&path, value) {
+                log::debug!("{path} stays as it is: {error}");
+            }
         }
     }
 

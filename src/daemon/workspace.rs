@@ -46,15 +46,6 @@ pub struct Request {
     pub daemon: DaemonConfig,
 }
 
-/// What the mount shows beside the files themselves.
-#[derive(Clone, Copy)]
-struct Shown {
-    /// The reserved files, in listings.
-    reserved: bool,
-    /// Extended attributes.
-    xattrs: bool,
-}
-
 /// Mounts a workspace; see [`serve`] for when it returns.
 pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
     clear_dead_mount(&request.base)?;
@@ -67,6 +58,9 @@ pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
         None => base.clone(),
     };
     let in_place = mountpoint == base;
+    if request.options.writeback && !in_place {
+        return Err(DaemonError::WritebackElsewhere { base });
+    }
     refuse_mounted(&base)?;
     refuse_inside_store(&base)?;
     let root = open_dir(&base)?;
@@ -95,13 +89,10 @@ pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
     };
     mount.session.no_xattr = request.options.no_xattr;
     mount.session.keeps_pages = in_place;
-    let shown = Shown {
-        reserved: request.options.show_ctl,
-        xattrs: !request.options.no_xattr,
-    };
-    let workspace_options = workspace_options(&request.options);
+    mount.session.writeback = request.options.writeback;
+    let options = request.options;
     serve(mount, &request.daemon, move |kernel| {
-        build(places, workspace_options, kernel, shown, names, flushed)
+        build(places, &options, kernel, names, flushed)
     })
 }
 
@@ -133,9 +124,8 @@ enum BuildError {
 
 fn build(
     places: Places,
-    options: WorkspaceOptions,
+    options: &MountOptions,
     kernel: Kernel,
-    shown: Shown,
     [base, store, mountpoint]: [String; 3],
     flushed: PathBuf,
 ) -> Result<Arc<Vfs>, BuildError> {
@@ -143,7 +133,7 @@ fn build(
     let cache_writes = Arc::new(CacheWrites::default());
     let visitor = MountVisitor::start(flushed.clone())?;
     let write_back = WriteBack::start(flushed, cache_writes.clone())?;
-    let workspace = Arc::new(Workspace::open(places, options)?);
+    let workspace = Arc::new(Workspace::open(places, workspace_options(options))?);
     if workspace.options.publish == PublishMode::Sync
         && let Err(error) = workspace.publish()
     {
@@ -155,8 +145,11 @@ fn build(
         &base,
         &store,
         &mountpoint,
-        shown.reserved,
-        !shown.xattrs,
+        &[
+            ("show_ctl", options.show_ctl),
+            ("noxattr", options.no_xattr),
+            ("writeback", options.writeback),
+        ],
     );
     let vfs = Vfs::new(
         workspace,
@@ -164,7 +157,8 @@ fn build(
             cache: kernel.cache,
             metrics: kernel.metrics,
             exclusive,
-            show_reserved: shown.reserved,
+            show_reserved: options.show_ctl,
+            writeback: options.writeback,
             config,
             write_back: Box::new(move || write_back.run()),
             cache_writes,

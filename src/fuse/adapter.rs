@@ -10,110 +10,30 @@ use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, Generation, INodeNo,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation,
+    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, PollEvents, PollFlags,
+    PollNotifier, RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
+use super::calls::Adapter;
 use super::convert::{attr, cred, errno, kind, node, set_time, time_from_request};
-use super::guard::Shared;
 use super::init;
 use super::reply::{send_absent, send_attr, send_empty, send_entry, send_xattr};
-use super::session::SessionConfig;
-use super::workers::Workers;
-use crate::vfs::in_flight::Task;
-use crate::vfs::metrics::{Metrics, Op};
-use crate::vfs::ops::{Errno, Lookup, OpResult, Ops, Outcome, SetAttr, SetTime, Sink};
+use crate::vfs::metrics::Op;
+use crate::vfs::ops::{Cached, Errno, Lookup, Ops, SetAttr, SetTime, Sink};
 
 /// The most that one copy_file_range(2) copies: the answer holds 32 bits, and the kernel caps every
 /// read and write there (`MAX_RW_COUNT`).
 const MAX_COPY_BYTES: u64 = 0x7fff_f000;
 
-/// fuser's file system over ours.
-pub(super) struct Adapter<O: Ops> {
-    shared: Arc<Shared<O>>,
-    workers: Workers,
-    xattrs: bool,
-    keeps_pages: bool,
-}
-
-impl<O: Ops> Adapter<O> {
-    pub(super) fn new(
-        ops: Arc<O>,
-        metrics: Arc<Metrics>,
-        workers: Workers,
-        config: SessionConfig,
-    ) -> Adapter<O> {
-        Adapter {
-            shared: Arc::new(Shared { ops, metrics }),
-            workers,
-            xattrs: !config.no_xattr,
-            keeps_pages: config.keeps_pages,
-        }
-    }
-
-    /// Makes a call and counts it.
-    fn call<T>(&self, op: Op, call: impl FnOnce(&O) -> OpResult<T>) -> OpResult<T> {
-        let start = Instant::now();
-        let result = self
-            .shared
-            .guard(Task::Request(op), || call(&self.shared.ops));
-        self.shared
-            .metrics
-            .record(op, start.elapsed(), result.is_err());
-        result
-    }
-
-    /// Makes a call that may leave its rest to a worker; `reply` gets the result wherever it comes
-    /// from.
-    fn call_or_wait<T: 'static>(
-        &self,
-        op: Op,
-        call: impl FnOnce(&O) -> OpResult<Outcome<T>>,
-        reply: impl FnOnce(OpResult<T>) + Send + 'static,
-    ) {
-        let start = Instant::now();
-        let result = match self
-            .shared
-            .guard(Task::Request(op), || call(&self.shared.ops))
-        {
-            Ok(Outcome::Now(value)) => Ok(value),
-            Err(error) => Err(error),
-            Ok(Outcome::Later(rest)) => {
-                let shared = Arc::clone(&self.shared);
-                self.workers.run(Box::new(move || {
-                    let result = shared.guard(Task::Job(op), rest);
-                    shared.metrics.record(op, start.elapsed(), result.is_err());
-                    reply(result);
-                }));
-                return;
-            }
-        };
-        self.shared
-            .metrics
-            .record(op, start.elapsed(), result.is_err());
-        reply(result);
-    }
-
-    /// A call about extended attributes; where there are none the kernel remembers ENOSYS.
-    fn xattr<T>(&self, op: Op, call: impl FnOnce(&O) -> OpResult<T>) -> OpResult<T> {
-        match self.xattrs {
-            true => self.call(op, call),
-            false => Err(Errno(libc::ENOSYS)),
-        }
-    }
-
-    /// Refuses an operation for good: the kernel remembers ENOSYS and does not ask again.
-    fn not_served(&self, op: Op) -> fuser::Errno {
-        self.shared.metrics.record(op, Duration::ZERO, true);
-        fuser::Errno::ENOSYS
-    }
+/// Whether a file is opened to be written.
+fn writes(flags: OpenFlags) -> bool {
+    flags.acc_mode() != OpenAccMode::O_RDONLY
 }
 
 thread_local! {
@@ -123,7 +43,7 @@ thread_local! {
 
 impl<O: Ops> Filesystem for Adapter<O> {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        init::negotiate(config, self.xattrs, self.keeps_pages);
+        init::negotiate(config, &self.session);
         Ok(())
     }
 
@@ -290,8 +210,33 @@ impl<O: Ops> Filesystem for Adapter<O> {
         }));
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.error(self.not_served(Op::Open));
+    /// ENOSYS turns it off for the whole connection, and every file is cached. So it is served
+    /// where files are to be treated differently.
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if !self.session.writeback {
+            return reply.error(self.not_served(Op::Open));
+        }
+        match self.call(Op::Open, |ops| ops.open(node(ino), writes(flags))) {
+            Ok(Cached::Yes) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Ok(Cached::No) => reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        flags: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        send_empty(reply)(self.call(Op::Release, |ops| {
+            ops.release(node(ino), writes(flags));
+            Ok(())
+        }));
     }
 
     fn create(
@@ -549,15 +494,15 @@ impl<O: Ops> Filesystem for Adapter<O> {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let sought = self.call(Op::Lseek, |ops| match u64::try_from(offset) {
+        let lseek = |ops: &O| match u64::try_from(offset) {
             Ok(offset) => ops.lseek(node(ino), offset, whence),
             // lseek(2): ENXIO for SEEK_DATA and SEEK_HOLE outside of the file.
             Err(_) => Err(Errno(libc::ENXIO)),
-        });
-        match sought {
+        };
+        self.call_or_wait(Op::Lseek, lseek, |sought| match sought {
             Ok(offset) => reply.offset(offset as i64),
             Err(error) => reply.error(errno(error)),
-        }
+        });
     }
 
     fn copy_file_range(

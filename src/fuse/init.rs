@@ -8,9 +8,14 @@
 //! node, which keep its pages in step themselves: a commit gives what it replaces new nodes. The
 //! reserved files are the exception, and `vfs` drops their pages.
 //!
+//! **Writes** go through to the daemon one by one, so that each reports its errno and a kill loses
+//! none. With `writeback` they wait in the page cache. The kernel then knows a regular file's
+//! length and times better than we do and ignores ours, so nobody else may change files. OPEN is
+//! served, since only an open can say that a reserved file is not to be cached, and SEEK_HOLE has
+//! to know which files may have writes that wait. Whatever freezes or compares a branch has the
+//! kernel write first, as it does for shared mappings.
+//!
 //! Not asked for, and why:
-//! - the writeback cache: a control write must report its errno, and a fork must contain every
-//!   write that returned;
 //! - POSIX_LOCKS, FLOCK_LOCKS: the kernel's own locks per inode are right for a file system that
 //!   has one mount, and a lock that waits here would hold a server thread;
 //! - ATOMIC_O_TRUNC: it rides on OPEN, which is never sent;
@@ -19,6 +24,8 @@
 //!   OVER_IO_URING, REQUEST_TIMEOUT, SUBMOUNTS: fuser accepts them and does not serve them.
 
 use fuser::{InitFlags, KernelConfig};
+
+use super::session::SessionConfig;
 
 /// Largest WRITE, and with MAX_PAGES largest READ, in bytes.
 const MAX_WRITE_BYTES: u32 = 1 << 20;
@@ -43,22 +50,25 @@ const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
     .union(InitFlags::FUSE_HANDLE_KILLPRIV_V2);
 
 /// What the mount is wrong without.
-const NEEDED: InitFlags = InitFlags::FUSE_NO_OPEN_SUPPORT
-    .union(InitFlags::FUSE_NO_OPENDIR_SUPPORT)
+const NEEDED: InitFlags = InitFlags::FUSE_NO_OPENDIR_SUPPORT
     // The kernel checks permissions by ACLs too. `Ops` keeps mode and ACL in step, and since a
     // default ACL takes the place of the umask it needs the mode before the umask.
     .union(InitFlags::FUSE_POSIX_ACL)
     .union(InitFlags::FUSE_DONT_MASK);
 
-/// Asks for what the kernel offers of these; without `xattrs` there are no access control lists
-/// that the kernel would have to ask for, and with `keeps_pages` nobody else changes files.
-pub fn negotiate(config: &mut KernelConfig, xattrs: bool, keeps_pages: bool) {
+/// Asks for what the kernel offers of these; without extended attributes there are no access
+/// control lists that the kernel would have to ask for.
+pub fn negotiate(config: &mut KernelConfig, session: &SessionConfig) {
     let offered = config.capabilities();
     let mut needed = NEEDED;
-    if !xattrs {
+    if session.no_xattr {
         needed -= InitFlags::FUSE_POSIX_ACL;
     }
-    needed |= match keeps_pages {
+    needed |= match session.writeback {
+        true => InitFlags::FUSE_WRITEBACK_CACHE,
+        false => InitFlags::FUSE_NO_OPEN_SUPPORT,
+    };
+    needed |= match session.keeps_pages {
         true => InitFlags::FUSE_EXPLICIT_INVAL_DATA,
         false => InitFlags::FUSE_AUTO_INVAL_DATA,
     };

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`session`] | a connection from its INIT to its end |
 //! | [`adapter`] | one handler per request |
+//! | [`calls`] | how a handler makes its call |
 //! | [`guard`] | an answer to every request, panics included |
 //! | [`convert`] | fuser's types from ours and back, times before 1970 included |
 //! | [`reply`] | fuser's replies from our results |
@@ -18,9 +19,11 @@
 //!
 //! OPEN, OPENDIR, CREATE and FLUSH are answered ENOSYS once; from then on the kernel opens files by
 //! itself, caches them as if every open said KEEP_CACHE, and creates with MKNOD (one request, where
-//! CREATE would be followed by a RELEASE at close). A node lives until FORGET.
+//! CREATE would be followed by a RELEASE at close). A node lives until FORGET. With `-o writeback`
+//! OPEN is served, see [`init`].
 
 mod adapter;
+mod calls;
 mod convert;
 mod guard;
 mod init;

@@ -24,6 +24,7 @@ use crate::vfs::ops::KernelCache;
 
 const NOTIFY_INVAL_INODE: i32 = 2;
 const NOTIFY_INVAL_ENTRY: i32 = 3;
+const NOTIFY_STORE: i32 = 4;
 /// Linux 6.16, FUSE 7.44.
 const NOTIFY_INC_EPOCH: i32 = 8;
 
@@ -110,6 +111,18 @@ impl KernelCache for Notifier {
         body[..8].copy_from_slice(&node.0.to_ne_bytes());
         body[8..16].copy_from_slice(&offset.to_ne_bytes());
         self.notify(Op::InvalInode, NOTIFY_INVAL_INODE, &[&body]);
+    }
+
+    fn extend(&self, node: NodeId, len_bytes: u64) {
+        let Some(last) = len_bytes.checked_sub(1) else {
+            return;
+        };
+        // Stores the last byte.
+        let mut body = [0; 24];
+        body[..8].copy_from_slice(&node.0.to_ne_bytes());
+        body[8..16].copy_from_slice(&last.to_ne_bytes());
+        body[16..20].copy_from_slice(&1_u32.to_ne_bytes());
+        self.notify(Op::Store, NOTIFY_STORE, &[&body, &[0]]);
     }
 
     fn new_epoch(&self) -> bool {

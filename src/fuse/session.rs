@@ -15,7 +15,7 @@ use std::thread;
 
 use thiserror::Error;
 
-use super::adapter::Adapter;
+use super::calls::Adapter;
 use super::notify::Notifier;
 use super::workers::Workers;
 use crate::vfs::metrics::Metrics;
@@ -35,6 +35,8 @@ pub struct SessionConfig {
     /// Whether the kernel keeps the pages of a file until they are invalidated: where nobody but
     /// this mount changes files.
     pub keeps_pages: bool,
+    /// Whether writes wait in the kernel's page cache; see [`super::init`].
+    pub writeback: bool,
 }
 
 impl Default for SessionConfig {
@@ -47,6 +49,7 @@ impl Default for SessionConfig {
             clone_fd: false,
             no_xattr: false,
             keeps_pages: false,
+            writeback: false,
         }
     }
 }

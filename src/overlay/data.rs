@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::attrs::drop_set_id;
 use super::{File, FsError, FsResult, Mounted, Overlay};
-use crate::branch::{State, now};
+use crate::branch::State;
 use crate::store::{BlobId, SegAddr};
 use crate::tree::{Change, Content, Extent, Inode, Kind, NodeId, Piece, Source, Time};
 
@@ -123,10 +123,10 @@ impl Overlay {
         let mounted = self.mounted(node)?;
         let mut state = mounted.branch.state.write();
         self.check_writable(&state, node)?;
-        let time = now();
         match self.file(&mounted, &state, node)? {
             File::Viewed(inode) if !has_privileges(&inode, kill_priv) => {
                 require_file(inode.attr.kind)?;
+                let time = self.time_of_change(&inode);
                 self.write_viewed(&mounted, &mut state, node, inode, offset, data, time)?;
             }
             _ => {
@@ -145,6 +145,7 @@ impl Overlay {
                 drop_privileges(&mut inode, kill_priv);
                 let cut = put_placed(&mut inode, placed);
                 inode.attr.size = inode.attr.size.max(end);
+                let time = self.time_of_change(&inode);
                 (inode.attr.mtime, inode.attr.ctime) = (time, time);
                 self.put_inode(&mounted, &mut state, node, inode)?;
                 self.free_but(&state, &cut, blob);

@@ -41,8 +41,8 @@ pub use ranges::{Allocate, Seek};
 pub use xattr::XattrMode;
 
 use crate::base::Found;
-use crate::branch::{Branch, Changed, State, Workspace};
-use crate::tree::{Attr, BranchId, Change, Content, DentryKey, FileId, Inode, Name, NodeId};
+use crate::branch::{Branch, Changed, State, Workspace, now};
+use crate::tree::{Attr, BranchId, Change, Content, DentryKey, FileId, Inode, Name, NodeId, Time};
 
 /// What file operations return.
 pub type FsResult<T> = Result<T, FsError>;
@@ -64,6 +64,8 @@ pub struct Overlay {
     /// forget of those.
     by_ended: DashMap<u32, Arc<Mounted>>,
     forgotten: AtomicU64,
+    /// Whether who writes to a file sets its times too, by a setattr before or after it.
+    times_are_set: bool,
 }
 
 /// A file as an operation finds it.
@@ -94,13 +96,22 @@ fn shown_attr(inode: &Inode) -> Attr {
 
 impl Overlay {
     /// The file operations of `workspace`.
-    pub fn new(workspace: Arc<Workspace>) -> Overlay {
+    pub fn new(workspace: Arc<Workspace>, times_are_set: bool) -> Overlay {
         Overlay {
             workspace,
             by_branch: DashMap::new(),
             by_incarnation: DashMap::new(),
             by_ended: DashMap::new(),
             forgotten: AtomicU64::new(0),
+            times_are_set,
+        }
+    }
+
+    /// The time that the change of a file's content gets.
+    fn time_of_change(&self, inode: &Inode) -> Time {
+        match self.times_are_set {
+            true => inode.attr.mtime,
+            false => now(),
         }
     }
 

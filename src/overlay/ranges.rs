@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::data::{MAX_FILE_BYTES, drop_privileges, require_file};
 use super::{File, FsError, FsResult, Overlay};
-use crate::branch::{State, now};
+use crate::branch::State;
 use crate::tree::{Change, Content, Extent, ExtentMap, Inode, NodeId, Source};
 
 /// How much of a range is copied at once where it cannot be shared.
@@ -87,7 +87,7 @@ impl Overlay {
         if let Allocate::Reserve { keep_size: false } | Allocate::Zero { keep_size: false } = mode {
             inode.attr.size = inode.attr.size.max(end);
         }
-        let time = now();
+        let time = self.time_of_change(&inode);
         (inode.attr.mtime, inode.attr.ctime) = (time, time);
         drop_privileges(&mut inode, unprivileged);
         self.put_inode(&mounted, &mut state, node, inode)?;
@@ -227,7 +227,7 @@ impl Overlay {
             return Err(FsError::Invalid);
         };
         let cut = share(source_extents, &mut target, from_offset, end, to_offset)?;
-        let time = now();
+        let time = self.time_of_change(&target);
         target.attr.size = target.attr.size.max(to_end);
         (target.attr.mtime, target.attr.ctime) = (time, time);
         drop_privileges(&mut target, unprivileged);

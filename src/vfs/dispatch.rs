@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Vfs;
 use super::ops::{
-    Cred, DirItem, Entry, Errno, FsStat, Lookup, NodeAttr, OpResult, Ops, Outcome, SetAttr,
+    Cached, Cred, DirItem, Entry, Errno, FsStat, Lookup, NodeAttr, OpResult, Ops, Outcome, SetAttr,
     SetTime, Sink,
 };
 use super::reserved::Look;
@@ -84,6 +84,13 @@ impl Vfs {
     /// The attributes of a reserved file, once the kernel has no page of an older text.
     fn look(&self, node: NodeId, file: Reserved, look: Look) -> OpResult<Outcome<NodeAttr>> {
         let attr = self.0.reserved_attr(node, file, look)?;
+        if self.0.config.writeback {
+            let vfs = self.clone();
+            return later(move || {
+                vfs.0.config.cache.extend(node, attr.attr.size);
+                Ok(attr)
+            });
+        }
         let touches = match self.0.config.exclusive {
             true => self.0.texts.touches(node),
             // The kernel drops them itself, since the mtime has moved.
@@ -351,6 +358,23 @@ impl Ops for Vfs {
         self.entry(new_parent, linked)
     }
 
+    fn open(&self, node: NodeId, to_write: bool) -> OpResult<Cached> {
+        if Reserved::of(node.file()).is_some() {
+            return Ok(Cached::No);
+        }
+        if to_write {
+            *self.0.writers.entry(node).or_default() += 1;
+        }
+        Ok(Cached::Yes)
+    }
+
+    fn release(&self, node: NodeId, to_write: bool) {
+        if to_write && let Some(mut count) = self.0.writers.get_mut(&node) {
+            *count = count.saturating_sub(1);
+        }
+        self.0.writers.remove_if(&node, |_, count| *count == 0);
+    }
+
     fn read(&self, node: NodeId, offset: u64, len: u32, out: &mut Vec<u8>) -> OpResult<()> {
         match Reserved::of(node.file()) {
             Some(file) => self.0.reserved_read(node, file, offset, len, out),
@@ -489,7 +513,7 @@ impl Ops for Vfs {
             .fallocate(node, offset, len, mode, cred.uid != 0)?)
     }
 
-    fn lseek(&self, node: NodeId, offset: u64, whence: i32) -> OpResult<u64> {
+    fn lseek(&self, node: NodeId, offset: u64, whence: i32) -> OpResult<Outcome<u64>> {
         let what = match whence {
             libc::SEEK_DATA => Seek::Data,
             libc::SEEK_HOLE => Seek::Hole,
@@ -499,11 +523,19 @@ impl Ops for Vfs {
             let size = self.0.reserved_attr(node, file, Look::Read)?.attr.size;
             return match (offset < size, what) {
                 (false, _) => Err(Errno(libc::ENXIO)),
-                (true, Seek::Data) => Ok(offset),
-                (true, Seek::Hole) => Ok(size),
+                (true, Seek::Data) => Ok(Outcome::Now(offset)),
+                (true, Seek::Hole) => Ok(Outcome::Now(size)),
             };
         }
-        Ok(self.0.overlay.seek(node, offset, what)?)
+        if self.0.writers.contains_key(&node) {
+            // What waits in the page cache may be in what we take for a hole.
+            let vfs = self.clone();
+            return later(move || {
+                vfs.0.config.cache.inval_inode(node, true);
+                Ok(vfs.0.overlay.seek(node, offset, what)?)
+            });
+        }
+        Ok(Outcome::Now(self.0.overlay.seek(node, offset, what)?))
     }
 
     fn copy_file_range(

@@ -72,6 +72,7 @@ ops! {
     InvalEntry "inval_entry",
     InvalInode "inval_inode",
     NewEpoch "new_epoch",
+    Store "store",
 }
 
 /// The counters of one operation.
@@ -145,7 +146,7 @@ impl Metrics {
 
     /// How many requests were answered; notifications are not requests.
     pub fn requests(&self) -> u64 {
-        let notifications = [Op::InvalEntry, Op::InvalInode, Op::NewEpoch];
+        let notifications = [Op::InvalEntry, Op::InvalInode, Op::NewEpoch, Op::Store];
         Op::ALL
             .iter()
             .filter(|op| !notifications.contains(op))

@@ -39,7 +39,7 @@ use parking_lot::Mutex;
 
 use crate::branch::{Branch, Workspace};
 use crate::overlay::Overlay;
-use crate::tree::BranchId;
+use crate::tree::{BranchId, NodeId};
 use metrics::Metrics;
 use ops::KernelCache;
 
@@ -58,9 +58,13 @@ pub struct VfsConfig {
     pub exclusive: bool,
     /// Whether listings of a branch's root show the reserved names.
     pub show_reserved: bool,
+    /// Whether the kernel has the last word on the length and times of files, since writes wait in
+    /// its page cache.
+    pub writeback: bool,
     /// The lines of `@self/config`.
     pub config: String,
-    /// Has the kernel write what shared mappings of this mount hold; returns once it has come.
+    /// Has the kernel write what its page cache holds of this mount (what shared mappings changed,
+    /// and with `writeback` all that was written); returns once it has come.
     pub write_back: Box<dyn Fn() + Send + Sync>,
     /// What counts the writes that come of it.
     pub cache_writes: Arc<CacheWrites>,
@@ -106,6 +110,9 @@ pub(crate) struct Inner {
     /// How many commits into a branch are under way: its names are not cached.
     settling: DashMap<BranchId, usize>,
     texts: KeptTexts,
+    /// How many opens to write a file has, where opens are told of: only those have writes that
+    /// wait in the page cache, and a mapping or the last of them keeps it open.
+    writers: DashMap<NodeId, u32>,
     /// The clock of reserved files: every look at one is a later time.
     ticks: std::sync::atomic::AtomicU64,
     ended: std::sync::atomic::AtomicBool,
@@ -122,10 +129,11 @@ impl Vfs {
     /// The filesystem of `workspace`.
     pub fn new(workspace: Arc<Workspace>, config: VfsConfig) -> Vfs {
         Vfs(Arc::new(Inner {
-            overlay: Overlay::new(workspace),
+            overlay: Overlay::new(workspace, config.writeback),
             config,
             settling: DashMap::new(),
             texts: KeptTexts::default(),
+            writers: DashMap::new(),
             ticks: Default::default(),
             ended: Default::default(),
             background: Mutex::default(),

@@ -134,6 +134,15 @@ impl<T> Outcome<T> {
     }
 }
 
+/// Whether reads and writes of an open file go through the kernel's page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cached {
+    /// They do.
+    Yes,
+    /// Each is a request.
+    No,
+}
+
 /// What statfs(2) shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FsStat {
@@ -160,6 +169,9 @@ pub struct FsStat {
 pub trait KernelCache: Send + Sync {
     /// Forget the name `name` in directory `parent` (and everything below it).
     fn inval_entry(&self, parent: NodeId, name: &[u8]);
+    /// Take `node` for a file of at least `len_bytes`, for a kernel that has the last word on the
+    /// length of files and never reads this one from its cache.
+    fn extend(&self, node: NodeId, len_bytes: u64);
     /// Forget the attributes of `node` and, where `data`, its cached pages or listing. Dirty pages
     /// of shared mappings are written back first.
     fn inval_inode(&self, node: NodeId, data: bool);
@@ -226,10 +238,15 @@ pub trait Ops: Send + Sync + 'static {
         new_parent: NodeId,
         new_name: &[u8],
     ) -> OpResult<Entry>;
+    /// Opens a file, `to_write` or to be read alone. Only where writes wait in the page cache are
+    /// opens told of; elsewhere every file is cached.
+    fn open(&self, node: NodeId, to_write: bool) -> OpResult<Cached>;
+    /// What was opened is closed, and nothing that was written by it waits any more.
+    fn release(&self, node: NodeId, to_write: bool);
     /// Appends up to `len` bytes at `offset` to `out`; fewer only at the end of the file.
     fn read(&self, node: NodeId, offset: u64, len: u32, out: &mut Vec<u8>) -> OpResult<()>;
-    /// Writes `data` at `offset`. `kill_priv` asks to drop set-id bits; `from_cache` marks the
-    /// write-back of a shared mapping. The answer is the number of bytes taken.
+    /// Writes `data` at `offset`. `kill_priv` asks to drop set-id bits; `from_cache` marks what
+    /// comes out of the page cache. The answer is the number of bytes taken.
     fn write(
         &self,
         cred: &Cred,
@@ -286,7 +303,7 @@ pub trait Ops: Send + Sync + 'static {
         mode: i32,
     ) -> OpResult<()>;
     /// SEEK_DATA or SEEK_HOLE.
-    fn lseek(&self, node: NodeId, offset: u64, whence: i32) -> OpResult<u64>;
+    fn lseek(&self, node: NodeId, offset: u64, whence: i32) -> OpResult<Outcome<u64>>;
     /// Shares or copies a range between two files; the answer is the number of bytes.
     fn copy_file_range(
         &self,

@@ -54,7 +54,7 @@ impl KeptTexts {
     }
 
     /// Keeps `text` for the reads that follow.
-    pub(super) fn keep(&self, node: NodeId, text: Vec<u8>) {
+    pub(super) fn keep(&self, node: NodeId, text: Arc<Vec<u8>>) {
         let mut files = self.files.lock();
         if files.len() >= MOST_TEXTS && !files.contains_key(&node) {
             files.retain(|_, kept| {
@@ -62,7 +62,7 @@ impl KeptTexts {
                 kept.touched != kept.dropped
             });
         }
-        files.entry(node).or_default().text = Some(Arc::new(text));
+        files.entry(node).or_default().text = Some(text);
     }
 
     /// A READ begins: the text to answer it from, if one is kept.
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn pages_are_to_be_dropped_from_a_read_or_write_on_until_they_are() {
         let texts = KeptTexts::default();
-        texts.keep(NODE, b"one".to_vec());
+        texts.keep(NODE, Arc::new(b"one".to_vec()));
         assert_eq!(texts.touches(NODE), None);
         assert_eq!(*texts.read(NODE).unwrap(), b"one");
         let first = texts.touches(NODE).unwrap();
@@ -135,7 +135,7 @@ mod tests {
     fn what_the_kernel_may_have_pages_of_is_not_forgotten_with_its_text() {
         let texts = KeptTexts::default();
         for number in 0..10 * MOST_TEXTS as u64 {
-            texts.keep(NodeId(number), b"text".to_vec());
+            texts.keep(NodeId(number), Arc::new(b"text".to_vec()));
             if number == 3 {
                 texts.read(NodeId(number));
             }

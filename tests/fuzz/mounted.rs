@@ -26,6 +26,7 @@ struct Deaf;
 
 impl KernelCache for Deaf {
     fn inval_entry(&self, _: NodeId, _: &[u8]) {}
+    fn extend(&self, _: NodeId, _: u64) {}
     fn inval_inode(&self, _: NodeId, _: bool) {}
     fn new_epoch(&self) -> bool {
         false
@@ -121,6 +122,7 @@ impl Mounted {
             metrics: Arc::default(),
             exclusive: true,
             show_reserved: random.once_in(2),
+            writeback: random.once_in(4),
             config: String::new(),
             write_back: Box::new(|| ()),
             cache_writes: Arc::default(),

@@ -326,7 +326,7 @@ impl Case<'_> {
             }
             _ => {
                 let whence = *self.random.pick(&[3, 4, len as i32]);
-                let _ = vfs.lseek(node, offset, whence);
+                let _ = vfs.lseek(node, offset, whence).and_then(Outcome::wait);
             }
         }
     }

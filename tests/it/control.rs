@@ -238,13 +238,14 @@ fn commit_and_abort_preview_what_a_write_to_them_would_do() {
 }
 
 /// `tail -f` on a file, killed when dropped.
-struct Tail {
+pub struct Tail {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Tail {
-    fn follow(path: &std::path::Path) -> Tail {
+    /// Starts it at the first line of a file.
+    pub fn follow(path: &std::path::Path) -> Tail {
         let mut command = Command::new("tail");
         command
             .args(["-n", "+1", "-s", "0.1", "-f"])
@@ -256,7 +257,7 @@ impl Tail {
     }
 
     /// The next event called `kind`.
-    fn wait_for(&mut self, kind: &str) -> Value {
+    pub fn wait_for(&mut self, kind: &str) -> Value {
         loop {
             let line = self.lines.next().expect("tail goes on").expect("a line");
             let event: Value =

@@ -324,13 +324,14 @@ impl World {
     }
 }
 
-/// Runs in the branch `levels` below main.
-fn exercise(levels: usize) {
+/// Runs in the branch `levels` below main of a mount with `option`.
+fn exercise(levels: usize, option: &str) {
     let base: Vec<u8> = (0..150_000_u32).map(|n| (n / 7 + n % 251) as u8).collect();
     let operations = setting("BRANCHFS_EXERCISER_OPERATIONS", 2_500);
     let seed = setting("BRANCHFS_EXERCISER_SEED", 1) + 1_000 * levels as u64;
     let ws = Workspace::build()
         .option("policy=merge")
+        .option(option)
         .base(|tree| tree.write("f", &base))
         .seconds(120 + operations / 50)
         .mount();
@@ -374,15 +375,20 @@ fn exercise(levels: usize) {
 
 #[test]
 fn a_base_file_and_its_forks_hold_what_was_written_in_main() {
-    exercise(0);
+    exercise(0, "");
 }
 
 #[test]
 fn a_base_file_and_its_forks_hold_what_was_written_in_a_branch() {
-    exercise(1);
+    exercise(1, "");
 }
 
 #[test]
 fn a_base_file_and_its_forks_hold_what_was_written_in_a_nested_branch() {
-    exercise(2);
+    exercise(2, "");
+}
+
+#[test]
+fn a_base_file_and_its_forks_hold_what_was_written_while_writes_wait() {
+    exercise(1, "writeback");
 }

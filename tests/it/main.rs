@@ -40,3 +40,4 @@ mod trial;
 mod undo;
 mod unfinished;
 mod watching;
+mod writeback;

@@ -14,6 +14,9 @@ pub struct Arguments {
     /// The first seed; without it, one from the clock
     #[arg(long)]
     seed: Option<u64>,
+    /// Mount with `-o writeback`
+    #[arg(long)]
+    writeback: bool,
 }
 
 /// Runs the test with this time and seed.
@@ -37,6 +40,9 @@ pub fn run(arguments: &Arguments) -> Done {
     test.env("BRANCHFS_DIFFERENTIAL_SECONDS", seconds.to_string());
     if let Some(seed) = arguments.seed {
         test.env("BRANCHFS_DIFFERENTIAL_SEED", seed.to_string());
+    }
+    if arguments.writeback {
+        test.env("BRANCHFS_DIFFERENTIAL_OPTIONS", "writeback");
     }
     succeed(test)
 }

@@ -290,6 +290,12 @@ impl Ops for Memory {
         self.entry(&mut tree, node)
     }
 
+    fn open(&self, _: NodeId, _: bool) -> OpResult<Cached> {
+        Ok(Cached::Yes)
+    }
+
+    fn release(&self, _: NodeId, _: bool) {}
+
     fn read(&self, node: NodeId, offset: u64, len: u32, out: &mut Vec<u8>) -> OpResult<()> {
         let mut tree = self.lock();
         let bytes = tree.file(node)?;
@@ -467,12 +473,12 @@ impl Ops for Memory {
         Ok(())
     }
 
-    fn lseek(&self, node: NodeId, offset: u64, whence: i32) -> OpResult<u64> {
+    fn lseek(&self, node: NodeId, offset: u64, whence: i32) -> OpResult<Outcome<u64>> {
         let size = self.lock().file(node)?.len() as u64;
         match whence {
             _ if offset >= size => fail(libc::ENXIO),
-            libc::SEEK_DATA => Ok(offset),
-            libc::SEEK_HOLE => Ok(size),
+            libc::SEEK_DATA => Ok(Outcome::Now(offset)),
+            libc::SEEK_HOLE => Ok(Outcome::Now(size)),
             _ => fail(libc::EINVAL),
         }
     }

@@ -29,6 +29,8 @@ impl KernelCache for Told {
         self.0.lock().push((parent, name.to_vec()));
     }
 
+    fn extend(&self, _: NodeId, _: u64) {}
+
     fn inval_inode(&self, _: NodeId, _: bool) {}
 
     fn new_epoch(&self) -> bool {

@@ -128,6 +128,7 @@ impl World {
             metrics: Arc::default(),
             exclusive: true,
             show_reserved: false,
+            writeback: false,
             config: String::new(),
             write_back: Box::new(|| ()),
             cache_writes: Arc::default(),

@@ -102,6 +102,7 @@ impl Mounted {
             .base(|base| fill(base, seed))
             // What the trash needs of the base counts as links of it, see README.
             .option("trash=0")
+            .option(&std::env::var("BRANCHFS_DIFFERENTIAL_OPTIONS").unwrap_or_default())
             .seconds(seconds)
             .mount();
         let branch = ws.main();

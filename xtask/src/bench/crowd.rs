@@ -19,7 +19,8 @@ pub fn run(context: &Context, kinds: &[Kind]) -> Res<Series> {
     let measured = kinds
         .iter()
         .copied()
-        .filter(|kind| !kind.works_like_plain() && ![Kind::Floor, Kind::NoXattr].contains(kind));
+        .filter(|kind| !kind.works_like_plain() && *kind != Kind::Floor)
+        .filter(|kind| kind.option().is_none());
     for kind in measured {
         let mut system = match System::start(context, kind, &tree, "crowd") {
             Ok(system) => system,

@@ -134,6 +134,8 @@ struct Workload {
     tree: fn(&Context, &Path) -> Res<()>,
     run: fn(&Context, &Path, &mut Round) -> Res<()>,
     rounds: usize,
+    /// The mount option that is worth a column.
+    variant: Option<Kind>,
 }
 
 fn small_tree(_: &Context, at: &Path) -> Res<()> {
@@ -157,30 +159,35 @@ const WORKLOADS: [Workload; 5] = [
         tree: small_tree,
         run: ops::run,
         rounds: 15,
+        variant: Some(Kind::NoXattr),
     },
     Workload {
         name: "repository",
         tree: repository_tree,
         run: trees::repository,
         rounds: 5,
+        variant: Some(Kind::NoXattr),
     },
     Workload {
         name: "packages",
         tree: small_tree,
         run: trees::packages,
         rounds: 5,
+        variant: Some(Kind::NoXattr),
     },
     Workload {
         name: "data",
         tree: data::make_large,
         run: data::run,
         rounds: 5,
+        variant: Some(Kind::Writeback),
     },
     Workload {
         name: "builds",
         tree: builds::make_tree,
         run: builds::run,
         rounds: 3,
+        variant: None,
     },
 ];
 
@@ -309,6 +316,7 @@ fn systems(arguments: &Arguments) -> Res<Vec<Kind>> {
             Kind::Floor,
             Kind::Branchfs,
             Kind::NoXattr,
+            Kind::Writeback,
         ]);
     }
     let mut kinds = vec![Kind::Floor, Kind::Branchfs];
@@ -349,7 +357,8 @@ fn measure(
         context.plain_files = trees::count_files(&context.plain_tree())?;
     }
     let mut systems = Vec::new();
-    for &kind in kinds {
+    let worth = |kind: &&Kind| kind.option().is_none() || Some(**kind) == workload.variant;
+    for &kind in kinds.iter().filter(worth) {
         match System::start(context, kind, &tree, workload.name) {
             Ok(system) => systems.push(system),
             Err(error) => figures.missing(kind, &error.to_string()),

@@ -37,11 +37,13 @@ pub enum Kind {
     Branchfs,
     /// A branch of a mount without extended attributes.
     NoXattr,
+    /// A branch of a mount whose writes wait in the page cache.
+    Writeback,
 }
 
 impl Kind {
     /// All of them, in the order of the table.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Plain,
         Kind::Overlayfs,
         Kind::FuseOverlayfs,
@@ -51,7 +53,17 @@ impl Kind {
         Kind::Floor,
         Kind::Branchfs,
         Kind::NoXattr,
+        Kind::Writeback,
     ];
+
+    /// The mount option that makes it another than [`Kind::Branchfs`].
+    pub fn option(self) -> Option<&'static str> {
+        match self {
+            Kind::NoXattr => Some("noxattr"),
+            Kind::Writeback => Some("writeback"),
+            _ => None,
+        }
+    }
 
     /// As it is named in the table and on the command line.
     pub fn name(self) -> &'static str {
@@ -65,6 +77,7 @@ impl Kind {
             Kind::Floor => "floor",
             Kind::Branchfs => "branchfs",
             Kind::NoXattr => "noxattr",
+            Kind::Writeback => "writeback",
         }
     }
 
@@ -154,10 +167,12 @@ impl System {
         let running = match kind {
             Kind::Earlier => Running::Earlier(Earlier::start(&home, &base)?),
             Kind::Branchfs => Running::Branchfs(Mounted::mount(context.binary(), &base)?),
-            Kind::NoXattr => {
-                Running::Branchfs(Mounted::mount_with(context.binary(), &base, "noxattr")?)
-            }
-            _ => running,
+            _ => match kind.option() {
+                Some(option) => {
+                    Running::Branchfs(Mounted::mount_with(context.binary(), &base, option)?)
+                }
+                None => running,
+            },
         };
         Ok(System {
             kind,
@@ -235,7 +250,7 @@ impl System {
                     earlier.create(&path)?;
                 }
             }
-            Kind::Branchfs | Kind::NoXattr => fs::create_dir(&path)?,
+            Kind::Branchfs | Kind::NoXattr | Kind::Writeback => fs::create_dir(&path)?,
         }
         Ok(path)
     }
@@ -258,7 +273,7 @@ impl System {
             }
             // Its branches go with its storage.
             Kind::Earlier => Ok(()),
-            Kind::Branchfs | Kind::NoXattr => Ok(fs::remove_dir(workspace)?),
+            Kind::Branchfs | Kind::NoXattr | Kind::Writeback => Ok(fs::remove_dir(workspace)?),
             Kind::Btrfs => {
                 let mut delete = Command::new("btrfs");
                 quiet(delete.args(["subvolume", "delete"]).arg(workspace))

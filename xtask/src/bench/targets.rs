@@ -41,6 +41,10 @@ const TARGETS: &[(&str, Kind, f64)] = &[
     ),
 ];
 
+/// The same of a branch with a mount option.
+const OF_VARIANTS: &[(&str, Kind, Kind, f64)] =
+    &[("random write 4 KB", Kind::Writeback, Kind::Overlayfs, 1.5)];
+
 /// (rows that begin with this, how much more than the plain file system branchfs may take, in the
 /// row's unit).
 const BEYOND_PLAIN: &[(&str, f64)] = &[
@@ -58,6 +62,15 @@ pub fn verdicts(row: &str, of: impl Fn(Kind) -> Option<f64>) -> Vec<String> {
         let word = if ratio <= aim { "yes" } else { "no" };
         Some(format!("{aim} {}: {word} ({ratio:.2})", other.name()))
     };
+    let variants = OF_VARIANTS
+        .iter()
+        .filter(|(prefix, ..)| row.starts_with(prefix));
+    let variant = |&(_, own, other, aim): &(&str, Kind, Kind, f64)| {
+        let ratio = of(own)? / of(other)?;
+        let word = if ratio <= aim { "yes" } else { "no" };
+        let (own, other) = (own.name(), other.name());
+        Some(format!("{own} {aim} {other}: {word} ({ratio:.2})"))
+    };
     let beyond = BEYOND_PLAIN
         .iter()
         .filter(|(prefix, _)| row.starts_with(prefix));
@@ -67,6 +80,7 @@ pub fn verdicts(row: &str, of: impl Fn(Kind) -> Option<f64>) -> Vec<String> {
         Some(format!("{aim} more than plain: {word} ({more:.2})"))
     };
     own.filter_map(verdict)
+        .chain(variants.filter_map(variant))
         .chain(beyond.filter_map(difference))
         .collect()
 }

@@ -47,6 +47,9 @@ pub struct Arguments {
     /// Run in a branch of a branch
     #[arg(long)]
     nested: bool,
+    /// Run in a branch of a mount with `-o writeback`
+    #[arg(long)]
+    writeback: bool,
     /// A short run of each
     #[arg(long)]
     quick: bool,
@@ -79,6 +82,8 @@ pub enum Place {
     Branch,
     /// In a branch of a branch of main.
     Nested,
+    /// In a branch of main, mounted with `-o writeback`.
+    Writeback,
 }
 
 impl Place {
@@ -89,6 +94,7 @@ impl Place {
             Place::Main => "main",
             Place::Branch => "branch",
             Place::Nested => "nested",
+            Place::Writeback => "writeback",
         }
     }
 }
@@ -197,9 +203,13 @@ fn places(arguments: &Arguments) -> Vec<Place> {
         (Place::Main, arguments.main),
         (Place::Branch, arguments.branch),
         (Place::Nested, arguments.nested),
+        (Place::Writeback, arguments.writeback),
     ];
-    let all = asked.iter().all(|(_, asked)| !asked);
-    let wanted = asked.into_iter().filter(|(_, asked)| *asked || all);
+    let none = asked.iter().all(|(_, asked)| !asked);
+    let usual = |place| none && place != Place::Writeback;
+    let wanted = asked
+        .into_iter()
+        .filter(|(place, asked)| *asked || usual(*place));
     wanted.map(|(place, _)| place).collect()
 }
 
@@ -241,7 +251,7 @@ impl Session {
     }
 
     fn in_branchfs(&self, suite: &Suite, place: Place, excludes: &Excludes) -> Ran {
-        let world = World::start(&self.binary, self.scratch.path(), suite.seed)?;
+        let world = World::start(&self.binary, self.scratch.path(), suite.seed, place)?;
         let dir = world.enter(place)?;
         let cases = self.run(suite, place, &dir, excludes);
         // The workspace ends in any case; what the suite said comes first.

@@ -19,18 +19,23 @@ pub struct World {
 }
 
 impl World {
-    /// Makes an empty base in `scratch`, lets `seed` fill it, and mounts it.
+    /// Makes an empty base in `scratch`, lets `seed` fill it, and mounts it for `place`.
     pub fn start(
         binary: &Path,
         scratch: &Path,
         seed: fn(&Path) -> std::io::Result<()>,
+        place: Place,
     ) -> Result<World, Box<dyn Error>> {
         let home = home(scratch)?;
         let (base, log) = (home.join("b"), home.join("daemon.log"));
         fs::create_dir(&base)?;
         seed(&base)?;
         // As on any disk: devices are devices, and set-user-ID works.
-        let mounted = Mounted::mount_logging(binary, &base, "dev,suid,allow_other", &log)?;
+        let options = match place {
+            Place::Writeback => "dev,suid,allow_other,writeback",
+            _ => "dev,suid,allow_other",
+        };
+        let mounted = Mounted::mount_logging(binary, &base, options, &log)?;
         Ok(World { mounted, base, log })
     }
 
@@ -38,7 +43,7 @@ impl World {
     pub fn enter(&self, place: Place) -> std::io::Result<PathBuf> {
         let levels = match place {
             Place::Ext4 | Place::Main => 0,
-            Place::Branch => 1,
+            Place::Branch | Place::Writeback => 1,
             Place::Nested => 2,
         };
         let mut dir = self.base.clone();

@@ -110,6 +110,7 @@ pub fn open(base: &Path, nature: &Nature, boot: u8, disk: Disk) -> Result<Vfs, S
         metrics: Arc::default(),
         exclusive: true,
         show_reserved: false,
+        writeback: false,
         config: String::new(),
         write_back: Box::new(|| ()),
         cache_writes: Arc::default(),
