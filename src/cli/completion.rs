@@ -11,12 +11,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::Shells;
 
-use super::Cli;
+use super::verb::definition;
 use crate::client::{Address, Workspace, is_fuse};
 
 /// Set by the scripts to the name of the shell.
@@ -27,11 +27,6 @@ const BRANCH: &str = "BRANCH";
 /// zsh loads a completion by calling it: the first call has to answer as well as to register.
 const ZSH_FIRST_CALL: &[u8] =
     b"[ \"$funcstack[1]\" = _branchfs ] && _clap_dynamic_completer_branchfs \"$@\"\n";
-
-/// The definition of all commands.
-pub fn command() -> Command {
-    Cli::command()
-}
 
 /// The script that makes `shell` (bash, zsh, fish) complete `branchfs`; `None` for another shell.
 pub fn script(shell: &str) -> Option<Vec<u8>> {
@@ -52,7 +47,7 @@ pub(super) fn answer(arguments: &[OsString]) -> bool {
         return false;
     }
     let here = std::env::current_dir().ok();
-    CompleteEnv::with_factory(|| with_branches(command()))
+    CompleteEnv::with_factory(|| with_branches(definition()))
         .var(VARIABLE)
         .try_complete(arguments.iter().cloned(), here.as_deref())
         .unwrap_or_else(|error| error.exit())
@@ -136,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_value_that_names_a_branch_is_completed() {
-        let command = with_branches(command());
+        let command = with_branches(definition());
         for (verb, id) in [
             ("commit", "branch"),
             ("abort", "branches"),

@@ -8,9 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use clap::CommandFactory;
-
-use super::Cli;
+use super::verb;
 
 /// The programs that the binary is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +45,7 @@ fn is_from_mount_fuse(arguments: &[OsString]) -> bool {
     let options = rest
         .iter()
         .any(|argument| argument.as_encoded_bytes().starts_with(b"-o"));
-    let command = Cli::command();
-    let known = command
-        .get_subcommands()
-        .any(|verb| *source == verb.get_name());
-    word(source) && word(directory) && options && !known
+    word(source) && word(directory) && options && !verb::is_verb(source)
 }
 
 #[cfg(test)]
