@@ -11,9 +11,8 @@
 //!
 //! The thread serves everybody who waits by one turn, begun after the last of them asked.
 
-use std::fs::File;
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
@@ -89,27 +88,22 @@ fn turn(
 }
 
 /// How many requests the mount has that are not answered: `waiting` in its directory of
-/// `/sys/fs/fuse/connections`, which is not mounted everywhere.
-struct Requests(Option<File>);
+/// `/sys/fs/fuse/connections`, which is not mounted everywhere. It says something new only to who
+/// opens it anew.
+struct Requests(Option<PathBuf>);
 
 impl Requests {
     fn of(mountpoint: &Path) -> Requests {
         let table = MountTable::read().ok();
         let mount = table.as_ref().and_then(|table| table.top_at(mountpoint));
-        let file = mount.and_then(|mount| {
+        Requests(mount.map(|mount| {
             let connection = mount.device.1;
-            File::open(format!("/sys/fs/fuse/connections/{connection}/waiting")).ok()
-        });
-        Requests(file)
+            format!("/sys/fs/fuse/connections/{connection}/waiting").into()
+        }))
     }
 
     fn waiting(&self) -> Option<usize> {
-        let mut text = [0; 24];
-        let length = self.0.as_ref()?.read_at(&mut text, 0).ok()?;
-        std::str::from_utf8(&text[..length])
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+        let text = fs::read_to_string(self.0.as_ref()?).ok()?;
+        text.trim().parse().ok()
     }
 }

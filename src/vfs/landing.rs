@@ -20,6 +20,11 @@ impl Vfs {
     /// Main's changes go down into the base.
     pub(super) fn publish(&self) -> Done {
         (self.0.config.write_back)();
+        self.publish_written()
+    }
+
+    /// The same, where what mappings held has been written already.
+    fn publish_written(&self) -> Done {
         let report = match self.workspace().publish() {
             // What was removed a moment ago may still take the space that is wanted.
             Err(error) if Errno::from(&error).0 == libc::ENOSPC => {
@@ -116,7 +121,7 @@ impl Vfs {
         let publishes = workspace.options.publish == PublishMode::Sync;
         if is_main
             && publishes
-            && let Err(refused) = self.publish()
+            && let Err(refused) = self.publish_written()
         {
             let (errno, sentence) = refused.errno_and_sentence();
             log::warn!("a branch has landed in main, which is not published: {sentence}");
