@@ -23,6 +23,7 @@ mod listing;
 pub(crate) mod memory;
 pub mod metrics;
 pub mod ops;
+mod paced;
 mod reserved;
 mod space;
 #[cfg(test)]
@@ -44,8 +45,9 @@ use metrics::Metrics;
 use ops::KernelCache;
 
 use background::Background;
+use paced::Paced;
 use texts::KeptTexts;
-use visitor::{Pretence, Visitor};
+use visitor::{MOST_NAMES, Pretence, Turned, Visitor};
 
 /// How the kernel is told, and what it is told.
 pub struct VfsConfig {
@@ -120,6 +122,8 @@ pub(crate) struct Inner {
     /// Whether a change was refused for want of space since the background work last looked.
     starved: std::sync::atomic::AtomicBool,
     pretence: Pretence,
+    /// Names of which those who watch are to be told.
+    turned: Paced<Turned>,
 }
 
 /// How long a base that others can change is believed.
@@ -139,6 +143,7 @@ impl Vfs {
             background: Mutex::default(),
             starved: Default::default(),
             pretence: Pretence::default(),
+            turned: Paced::new(MOST_NAMES),
         }))
     }
 

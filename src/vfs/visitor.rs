@@ -7,7 +7,8 @@
 //! what is so already.
 //!
 //! It visits only names that somebody watches, or whose directory somebody watches, after the
-//! operation has been answered.
+//! operation has been answered. To find out who watches means to look at all that every process has
+//! open, so changes that come quickly one after the other are told together ([`Paced`]).
 //!
 //! **Invariants**
 //! - No request of the visitor changes a branch.
@@ -17,7 +18,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -28,9 +29,10 @@ use crate::ctlfs::Reserved;
 use crate::tree::{Attr, FileId, Kind, Name, NodeId};
 
 /// Beyond this many names nothing is told: more than a watcher's queue holds (`max_queued_events`).
-const MOST_NAMES: usize = 8192;
+pub(super) const MOST_NAMES: usize = 8192;
 
-/// Beyond this many, whether anybody watches is asked before the names are looked at.
+/// Beyond this many, whether anybody watches is asked before the names are looked at, unless that
+/// was asked a moment ago.
 const FEW_NAMES: usize = 256;
 
 /// What the visitor does with a name.
@@ -55,7 +57,7 @@ pub trait Visitor: Send + Sync {
 }
 
 /// A name that shows another file than it did.
-struct Turned {
+pub(super) struct Turned {
     dir: NodeId,
     /// The directory, below the mount's root.
     path: Vec<u8>,
@@ -75,8 +77,6 @@ enum AsIf {
 #[derive(Default)]
 pub(super) struct Pretence {
     shown: Mutex<Option<(NodeId, Name, AsIf)>>,
-    /// One visit at a time.
-    visiting: Mutex<()>,
     /// Numbers of files that were never there.
     stand_ins: AtomicU32,
 }
@@ -116,8 +116,8 @@ impl Inner {
         let Some(visitor) = &self.config.visitor else {
             return Before::default();
         };
-        let many = changes > FEW_NAMES;
-        if changes > MOST_NAMES || many && visitor.watched().is_empty() {
+        let look = changes > FEW_NAMES && !self.turned.rests();
+        if changes > MOST_NAMES || look && self.watched(&**visitor).is_empty() {
             return Before::default();
         }
         let (old, new) = {
@@ -153,6 +153,14 @@ impl Inner {
         Before(turned)
     }
 
+    /// What somebody watches.
+    fn watched(&self, visitor: &dyn Visitor) -> HashSet<NodeId> {
+        let start = Instant::now();
+        let watched = visitor.watched();
+        self.turned.took(start.elapsed());
+        watched
+    }
+
     /// The directory at a path below `root`, where the kernel knows it.
     fn dir_at(&self, root: NodeId, path: &[u8]) -> Option<NodeId> {
         let mut names = path.split(|&byte| byte == b'/').filter(|it| !it.is_empty());
@@ -180,13 +188,12 @@ impl Vfs {
         if before.0.is_empty() {
             return;
         }
-        let vfs = self.clone();
-        let told = std::thread::Builder::new()
-            .name("watchers".into())
-            .spawn(move || vfs.visit_all(&before));
-        if let Err(error) = told {
-            log::warn!("inotify does not tell what changed, no thread: {error}");
-        }
+        let inner = Arc::downgrade(&self.0);
+        self.0.turned.push(before.0, move |turned| {
+            if let Some(inner) = inner.upgrade() {
+                Vfs(inner).visit_all(&turned);
+            }
+        });
     }
 
     /// Tells those who watch `@branches` of `parent` that a branch is gone.
@@ -203,16 +210,15 @@ impl Vfs {
         }
     }
 
-    fn visit_all(&self, before: &Before) {
+    fn visit_all(&self, turned: &[Turned]) {
         let Some(visitor) = self.0.config.visitor.clone() else {
             return;
         };
-        let watched = visitor.watched();
+        let watched = self.0.watched(&*visitor);
         if watched.is_empty() {
             return;
         }
-        let _one = self.0.pretence.visiting.lock();
-        for turned in &before.0 {
+        for turned in turned {
             self.visit(&*visitor, &watched, turned);
         }
     }

@@ -157,6 +157,23 @@ fn who_watches_the_branches_sees_them_end() {
 }
 
 #[test]
+fn who_watches_is_told_of_each_of_many_quick_commits() {
+    let ws = Workspace::with_base(base);
+    let (files, branches) = (Inotify::new(), Inotify::new());
+    files.watch(ws.mountpoint(), ALL);
+    branches.watch(&ws.main().path("@branches"), ALL);
+    let names: Vec<String> = (0..30).map(|number| format!("made-{number}")).collect();
+    for name in &names {
+        let b = ws.fork(name);
+        b.write(name, b"new");
+        b.commit();
+    }
+    let all = |flags: ReadFlags| names.iter().map(move |name| (flags, name.as_str()));
+    hear(&files, &Vec::from_iter(all(ReadFlags::CREATE)));
+    hear(&branches, &Vec::from_iter(all(ReadFlags::DELETE)));
+}
+
+#[test]
 fn inotifywait_on_a_path_that_a_commit_changes_returns() {
     let ws = Workspace::with_base(base);
     let b = ws.fork("b");
