@@ -5,13 +5,14 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::error::{ClientError, Verb};
+use super::files;
 use crate::proto::{
     BranchName, BranchPath, Change, Command, Conflict, Event, EventKind, LimitsChange, Preview,
     ProtoError, State, Status, Text, TrashName, TreeNode, reserved,
@@ -163,15 +164,6 @@ impl Branch {
         }
     }
 
-    /// Writes one command to `.ctl`; `verb` is what it is called when it fails.
-    pub fn command(&self, verb: Verb, command: &Command) -> Result<(), ClientError> {
-        // There is nothing to truncate, and not to ask for it saves a request.
-        let file = OpenOptions::new()
-            .write(true)
-            .open(self.dir.join(reserved::CTL));
-        self.write(verb, file, format!("{command}\n").as_bytes())
-    }
-
     /// Commits the branch, whose number is `number`, into its parent.
     ///
     /// The answer is an error where it has landed in main, and main could not be published into the
@@ -288,7 +280,7 @@ impl Branch {
     }
 
     fn read(&self, file: &Path) -> Result<Vec<u8>, ClientError> {
-        std::fs::read(file).map_err(|e| self.explain(Verb::Read, e))
+        files::read(file).map_err(|e| self.explain(Verb::Read, e))
     }
 
     fn lines<T>(
@@ -320,22 +312,13 @@ impl Branch {
     /// What `echo TEXT > FILE` does: opened with O_TRUNC, and one write(2) of the whole text.
     fn replace(&self, verb: Verb, file: &Path, text: &[u8]) -> Result<(), ClientError> {
         let file = OpenOptions::new().write(true).truncate(true).open(file);
-        self.write(verb, file, text)
-    }
-
-    /// One write(2) of the whole text, so that it is one command and has one answer.
-    fn write(&self, verb: Verb, file: io::Result<File>, text: &[u8]) -> Result<(), ClientError> {
-        let result = file.and_then(|mut file| file.write(text));
-        match result {
-            Ok(len) if len == text.len() => Ok(()),
-            Ok(_) => Err(self.explain(verb, io::Error::from_raw_os_error(libc::EIO))),
-            Err(e) => Err(self.explain(verb, e)),
-        }
+        file.and_then(|file| files::write_at_once(&file, text))
+            .map_err(|error| self.explain(verb, error))
     }
 
     /// The error of a verb on this branch, with what else is known: that the branch does not exist,
     /// that it is in the trash, or why the daemon refused.
-    fn explain(&self, verb: Verb, error: io::Error) -> ClientError {
+    pub(super) fn explain(&self, verb: Verb, error: io::Error) -> ClientError {
         let over = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE));
         if over && !self.dir.exists() {
             return match self.in_trash() {
@@ -372,7 +355,7 @@ impl Branch {
 
 fn status_in(dir: &Path) -> Option<Status> {
     let file = dir.join(reserved::SELF).join(reserved::STATUS);
-    std::fs::read(file)
+    files::read(&file)
         .ok()
         .and_then(|json| Status::parse(&json).ok())
 }

@@ -14,9 +14,11 @@ mod error;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fake;
+mod files;
 mod workspace;
 
 pub use address::Address;
 pub use branch::{Branch, TrashEntry};
 pub use error::{ClientError, Verb};
+pub use files::Control;
 pub use workspace::{IsMount, Workspace, is_fuse};

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::address::{Address, split_last};
 use super::branch::Branch;
 use super::error::ClientError;
+use super::files;
 use crate::proto::{BranchName, BranchPath, Status, TrashName, reserved};
 
 /// Tells whether a directory is on a filesystem that can be branchfs.
@@ -134,7 +135,7 @@ fn branch_root(dir: &Path, is_mount: IsMount) -> Result<Option<Status>, ClientEr
         Err(_) => return Ok(None),
     }
     let file = dir.join(reserved::SELF).join(reserved::STATUS);
-    match std::fs::read(&file) {
+    match files::read(&file) {
         Ok(json) => Ok(Status::parse(&json).ok()),
         Err(e) if is_dead(&e) => Err(dead_mount(dir, is_mount)),
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Err(ClientError::Path {

@@ -5,7 +5,7 @@
 //! whole process, where posix_spawn(3) shares them.
 #![allow(unsafe_code)]
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -21,21 +21,18 @@ const MOST_FDS: usize = 4;
 /// What the descriptors travel with; a socket carries none alone.
 const WITH: u8 = b'\n';
 
-/// Sends descriptors, at most four.
-pub fn send(socket: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Sends descriptors, at most four, and `bytes` after them.
+pub fn send(mut socket: &UnixStream, fds: &[BorrowedFd<'_>], bytes: &[u8]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
-    sendmsg(
-        socket,
-        &[IoSlice::new(&[WITH])],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
-    Ok(())
+    let parts = [IoSlice::new(&[WITH]), IoSlice::new(bytes)];
+    let sent = sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL)?;
+    // It takes one byte at least, or fails.
+    socket.write_all(&bytes[sent - 1..])
 }
 
-/// Receives what one [`send`] has sent, at numbers from 10 on.
+/// Receives the descriptors of one [`send`], at numbers from 10 on; the bytes are still to be read.
 ///
 /// Fails with UnexpectedEof where the other side closed the socket before.
 pub fn receive(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
@@ -82,26 +79,31 @@ pub fn place(fd: impl AsFd, number: RawFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Read;
 
     use super::*;
 
     #[test]
     fn descriptors_arrive_and_what_is_written_afterwards_too() {
-        let (mut near, mut far) = UnixStream::pair().unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
         let (mut read, write) = io::pipe().unwrap();
-        send(&near, &[write.as_fd(), write.as_fd()]).unwrap();
-        near.write_all(b"text").unwrap();
-        drop((near, write));
+        // More than the socket holds at once.
+        let long = "text".repeat(1 << 20);
+        let sent = long.clone();
+        let sender = std::thread::spawn(move || {
+            send(&near, &[write.as_fd(), write.as_fd()], sent.as_bytes()).unwrap();
+        });
         let fds = receive(&far).unwrap();
         assert_eq!(fds.len(), 2);
         assert!(fds.iter().all(|fd| fd.as_raw_fd() >= 10));
         rustix::io::write(&fds[1], b"through").unwrap();
         drop(fds);
         let (mut piped, mut text) = (String::new(), String::new());
-        read.read_to_string(&mut piped).unwrap();
         far.read_to_string(&mut text).unwrap();
-        assert_eq!((piped.as_str(), text.as_str()), ("through", "text"));
+        read.read_to_string(&mut piped).unwrap();
+        sender.join().unwrap();
+        assert_eq!(piped, "through");
+        assert!(text == long);
     }
 
     #[test]

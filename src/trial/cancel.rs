@@ -1,17 +1,19 @@
-//! Ending what runs: by a signal, by a time limit, because somebody else has won.
+//! Ending what runs: by a signal, at the end of the time, because somebody else has won.
 //!
 //! **Invariant**: a process that is registered after its [`Group`] was stopped is killed at once,
 //! so there is no moment at which one could slip through.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::TrialError;
-use super::process::Killer;
-use super::waiting::Waiting;
+use super::waiting::{Killer, Waiting};
 
 #[derive(Debug, Default)]
 struct Running {
@@ -62,70 +64,109 @@ impl Group {
 /// What is done before this process has threads.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What a signal ends.
-    pub interrupt: Arc<Interrupt>,
+    /// Where signals come in.
+    pub signals: SignalFd,
     /// A supervisor for the first trial.
     pub spare: Option<Waiting>,
 }
 
 impl Prepared {
-    /// Takes signals from now on, and has a supervisor wait for the first trial.
+    /// Takes SIGINT, SIGTERM and SIGHUP from now on, and has a supervisor wait for the first trial.
     pub fn new() -> Result<Prepared, TrialError> {
         // It is not to inherit what the signals are set to.
         let spare = Waiting::fork()?;
-        let interrupt = Interrupt::listen()?;
-        Ok(Prepared { interrupt, spare })
+        let mut taken = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            taken.add(signal);
+        }
+        taken.thread_block().map_err(std::io::Error::from)?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&taken, flags).map_err(std::io::Error::from)?;
+        Ok(Prepared { signals, spare })
     }
 }
 
-/// What a signal to this process ends.
-#[derive(Debug, Default)]
+/// What ends everything that runs: a signal to this process, or the end of its time.
+///
+/// Nobody is woken for it: who waits for a process waits for [`Interrupt::fd`] and until
+/// [`Interrupt::deadline`] as well, and looks then.
+#[derive(Debug)]
 pub struct Interrupt {
+    signals: SignalFd,
+    deadline: Option<Instant>,
     signal: AtomicI32,
-    groups: Mutex<Vec<std::sync::Weak<Group>>>,
+    timed_out: AtomicBool,
+    groups: Mutex<Vec<Weak<Group>>>,
 }
 
 impl Interrupt {
-    /// Takes SIGINT, SIGTERM and SIGHUP from now on. Call it before the process has threads.
-    fn listen() -> Result<Arc<Interrupt>, TrialError> {
-        let interrupt = Arc::new(Interrupt::default());
-        let mut signals = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            signals.add(signal);
+    /// By what comes in at `signals`, and at `deadline`.
+    pub fn new(signals: SignalFd, deadline: Option<Instant>) -> Interrupt {
+        Interrupt {
+            signals,
+            deadline,
+            signal: AtomicI32::new(0),
+            timed_out: AtomicBool::new(false),
+            groups: Mutex::default(),
         }
-        signals.thread_block().map_err(std::io::Error::from)?;
-        let told = interrupt.clone();
-        std::thread::spawn(move || {
-            while let Ok(signal) = signals.wait() {
-                told.interrupt(signal as i32);
-            }
-        });
-        Ok(interrupt)
     }
 
-    /// The signal that came, if one did.
+    /// What becomes readable when a signal comes.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+
+    /// When the time is over, unless it has been seen to be.
+    pub fn deadline(&self) -> Option<Instant> {
+        let seen = self.timed_out.load(Ordering::Acquire);
+        self.deadline.filter(|_| !seen)
+    }
+
+    /// Ends all groups if there is cause to; whether there was, now or before.
+    pub fn look(&self) -> bool {
+        let signal = self.signal();
+        if self
+            .deadline()
+            .is_some_and(|deadline| deadline <= Instant::now())
+        {
+            self.timed_out.store(true, Ordering::Release);
+            self.stop_all();
+        }
+        self.timed_out() || signal.is_some()
+    }
+
+    /// The signal that came, if one did; the groups are ended then.
     pub fn signal(&self) -> Option<i32> {
+        while let Ok(Some(came)) = self.signals.read_signal() {
+            self.signal
+                .store(came.ssi_signo.cast_signed(), Ordering::Release);
+            self.stop_all();
+        }
         Some(self.signal.load(Ordering::Acquire)).filter(|signal| *signal != 0)
     }
 
-    /// A group that a signal ends.
+    fn stop_all(&self) {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups = groups.iter().filter_map(Weak::upgrade);
+        groups.for_each(|group| group.stop());
+    }
+
+    /// Whether the time was over when it was last looked.
+    pub fn timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::Acquire)
+    }
+
+    /// A group that is ended with all others.
     pub fn group(&self) -> Arc<Group> {
         let group = Arc::new(Group::default());
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.retain(|group| group.strong_count() > 0);
-        groups.push(Arc::downgrade(&group));
-        if self.signal().is_some() {
+        {
+            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            groups.retain(|group| group.strong_count() > 0);
+            groups.push(Arc::downgrade(&group));
+        }
+        if self.look() {
             group.stop();
         }
         group
-    }
-
-    fn interrupt(&self, signal: i32) {
-        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        self.signal.store(signal, Ordering::Release);
-        groups
-            .iter()
-            .filter_map(std::sync::Weak::upgrade)
-            .for_each(|group| group.stop());
     }
 }

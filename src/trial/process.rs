@@ -5,17 +5,16 @@
 //! however much it is, and read all the time, so it never blocks on a full pipe.
 
 use std::io::{self, Read};
-use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::cancel::Interrupt;
 use super::supervise::protocol::{Order, Report, Step};
-use super::waiting::Waiting;
+use super::waiting::{Killer, Waiting};
 use crate::proto::Score;
 
 /// How much of an output is kept.
@@ -83,18 +82,6 @@ impl Ended {
     }
 }
 
-/// Ends a process from any thread.
-#[derive(Debug)]
-pub struct Killer(UnixStream);
-
-impl Killer {
-    /// Ends it and everything that it started; does nothing where it has ended.
-    pub fn kill(&self) {
-        // It fails where the other end is gone, and so is the process.
-        let _ = self.0.shutdown(Shutdown::Write);
-    }
-}
-
 /// A process that runs.
 pub struct Process {
     supervisor: Waiting,
@@ -133,7 +120,7 @@ impl Process {
         if !order.own_session {
             fds.push(rustix::stdio::stdin());
         }
-        let mut supervisor = match spare {
+        let supervisor = match spare {
             Some(spare) => spare,
             None => Waiting::execute()?,
         };
@@ -150,46 +137,64 @@ impl Process {
 
     /// A handle that ends it.
     pub fn killer(&self) -> io::Result<Killer> {
-        self.supervisor.control().try_clone().map(Killer)
+        self.supervisor.killer()
     }
 
-    /// Waits for its end; ends it at `deadline`. `look` is called every so often where it is given,
-    /// and ends the process by answering `true`.
-    pub fn wait(mut self, deadline: Option<Instant>, look: Option<&dyn Fn() -> bool>) -> Ended {
+    /// Waits for its end; ends it at `deadline`. Looks at `interrupt` whenever there is cause to.
+    /// `look` is called every so often where it is given, and ends the process by answering `true`.
+    ///
+    /// Gives back a supervisor that has nothing left to do but to exit.
+    pub fn wait(
+        mut self,
+        deadline: Option<Instant>,
+        interrupt: &Interrupt,
+        look: Option<&dyn Fn() -> bool>,
+    ) -> (Ended, Option<Waiting>) {
         let mut ended = Ended::default();
         let mut said = Vec::new();
         let mut deadline = deadline;
-        loop {
-            let mut until = deadline;
-            if look.is_some() {
-                let soon = Instant::now() + Duration::from_millis(20);
-                until = Some(until.map_or(soon, |deadline| deadline.min(soon)));
+        let is_over = loop {
+            let soon = look.map(|_| Instant::now() + Duration::from_millis(20));
+            let times = [deadline, interrupt.deadline(), soon];
+            if !self.read_some(times.into_iter().flatten().min(), interrupt, &mut said) {
+                break false;
             }
-            if !self.read_some(until, &mut said) {
-                break;
+            if says_over(&said) {
+                break true;
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 ended.timed_out = true;
                 deadline = None;
-                let _ = self.supervisor.control().shutdown(Shutdown::Write);
+                self.supervisor.kill();
             }
+            interrupt.look();
             if look.is_some_and(|look| look()) {
-                let _ = self.supervisor.control().shutdown(Shutdown::Write);
+                self.supervisor.kill();
             }
-        }
-        // The supervisor is the last of the trial: when it is gone, so are all.
-        self.supervisor.reap();
+        };
         ended.duration = self.started.elapsed();
+        let exiting = if is_over {
+            Some(self.supervisor)
+        } else {
+            // Where it did not say so, all are gone when it is.
+            self.supervisor.reap();
+            None
+        };
         let mut outputs = self.pipes.into_iter().map(Pipe::finish);
         ended.score_text = outputs.next().unwrap_or_default();
         ended.stdout = outputs.next().unwrap_or_default();
         ended.stderr = outputs.next().unwrap_or_default();
         ended.hear(&said);
-        ended
+        (ended, exiting)
     }
 
     /// Reads what there is; whether the control socket is still open.
-    fn read_some(&mut self, until: Option<Instant>, said: &mut Vec<u8>) -> bool {
+    fn read_some(
+        &mut self,
+        until: Option<Instant>,
+        interrupt: &Interrupt,
+        said: &mut Vec<u8>,
+    ) -> bool {
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
             Timespec {
@@ -197,7 +202,8 @@ impl Process {
                 tv_nsec: left.subsec_nanos().into(),
             }
         });
-        let sources: Vec<BorrowedFd<'_>> = std::iter::once(self.supervisor.control().as_fd())
+        let sources: Vec<BorrowedFd<'_>> = [self.supervisor.control().as_fd(), interrupt.fd()]
+            .into_iter()
             .chain(self.pipes.iter().filter(|p| p.open).map(|p| p.from.as_fd()))
             .collect();
         let mut fds: Vec<PollFd<'_>> = sources
@@ -210,7 +216,7 @@ impl Process {
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         let mut pipes = self.pipes.iter_mut().filter(|pipe| pipe.open);
-        for is_ready in &ready[1..] {
+        for is_ready in &ready[2..] {
             let pipe = pipes.next().expect("as many as were polled");
             if *is_ready {
                 pipe.read();
@@ -231,6 +237,16 @@ impl Process {
     }
 }
 
+/// Whether the last report of a supervisor has come.
+fn says_over(said: &[u8]) -> bool {
+    let lines = said.strip_suffix(b"\n").unwrap_or_default();
+    let last = lines
+        .rsplit(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    matches!(serde_json::from_slice(last), Ok(Report::Over { .. }))
+}
+
 impl Ended {
     /// Takes over what the supervisor reported.
     fn hear(&mut self, said: &[u8]) {
@@ -238,8 +254,8 @@ impl Ended {
             match serde_json::from_slice(line) {
                 Ok(Report::Failed { step, errno }) => self.not_started = Some((step, errno)),
                 Ok(Report::Ended { code, signal }) => (self.code, self.signal) = (code, signal),
-                Ok(Report::Peak { bytes }) => self.peak_bytes = bytes,
-                Ok(Report::Started) | Err(_) => {}
+                Ok(Report::Over { peak_bytes }) => self.peak_bytes = peak_bytes,
+                Err(_) => {}
             }
         }
         if self.code.is_none() && self.signal.is_none() && self.not_started.is_none() {

@@ -4,7 +4,7 @@
 //! costs a fraction of executing the program again, and gets ready while the workspace is found.
 //! All others are executed, since a process with threads must not go on after a fork.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -16,6 +16,22 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use super::supervise::{self, protocol::Order};
 use crate::sys::process::{Forked, exit_at_once, fork, is_alone};
 use crate::sys::spawn;
+
+/// Ends a supervisor and its trial from any thread.
+#[derive(Debug)]
+pub struct Killer(UnixStream);
+
+impl Killer {
+    /// Ends it and everything that it started; does nothing where it has ended.
+    pub fn kill(&self) {
+        hang_up(&self.0);
+    }
+}
+
+fn hang_up(control: &UnixStream) {
+    // It fails where the other end is gone, and so is the process.
+    let _ = control.shutdown(Shutdown::Write);
+}
 
 /// A process that waits for an order; dropping it ends and reaps it.
 #[derive(Debug)]
@@ -52,10 +68,19 @@ impl Waiting {
     }
 
     /// Sends it the descriptors of its program, and what to do.
-    pub fn give(&mut self, order: &Order, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub fn give(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let order = serde_json::to_string(order).expect("an order has only string keys") + "\n";
-        spawn::send(&self.control, fds)?;
-        self.control.write_all(order.as_bytes())
+        spawn::send(&self.control, fds, order.as_bytes())
+    }
+
+    /// What ends it.
+    pub fn killer(&self) -> io::Result<Killer> {
+        self.control.try_clone().map(Killer)
+    }
+
+    /// Ends it.
+    pub fn kill(&self) {
+        hang_up(&self.control);
     }
 
     /// Its control socket.
@@ -72,7 +97,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         // One that has no order ends with its socket; one that has ended does not care.
-        let _ = self.control.shutdown(Shutdown::Write);
+        self.kill();
         while let Err(Errno::INTR) = waitpid(Some(self.pid), WaitOptions::empty()) {}
     }
 }

@@ -57,6 +57,16 @@ fn ctl_shows_the_status_as_key_value_lines() {
 }
 
 #[test]
+fn commands_of_one_write_are_done_in_order_up_to_the_first_that_is_refused() {
+    let ws = Workspace::with_base(small_base);
+    let write = |text: &str| fs::write(ws.main().path(".ctl"), text).map_err(|e| e.raw_os_error());
+    assert_eq!(write("fork a\nfork b\n"), Ok(()));
+    assert_eq!(write("fork c\nfork a\nfork d\n"), Err(Some(libc::EEXIST)));
+    assert_eq!(write("fork e\nnonsense\n"), Err(Some(libc::EINVAL)));
+    assert_eq!(ws.main().children(), ["a", "b", "c"]);
+}
+
+#[test]
 fn status_is_one_json_object() {
     let ws = Workspace::with_base(small_base);
     let branch = ws.fork("b");

@@ -137,8 +137,12 @@ impl Runner<'_> {
                 let own = self.settings.trial_timeout;
                 let own = own.map(|limit| Instant::now() + limit);
                 let deadline = own.into_iter().chain(ends.deadline).min();
-                let ended = process.wait(deadline, ends.look);
+                let (ended, exiting) = process.wait(deadline, &self.interrupt, ends.look);
                 ends.group.remove(key);
+                // Until it is gone it keeps its control group, which is to be removed.
+                let exiting = exiting.filter(|_| order.cgroups.is_empty());
+                let mut last = self.exiting.lock().unwrap_or_else(PoisonError::into_inner);
+                *last = exiting;
                 ended
             }
             Err(error) => Ended {
@@ -195,7 +199,7 @@ impl Runner<'_> {
         Ends {
             group,
             look: None,
-            deadline: self.deadline,
+            deadline: self.interrupt.deadline(),
         }
     }
 

@@ -14,9 +14,8 @@ mod execute;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 use crate::client::{Branch, Workspace};
@@ -29,6 +28,7 @@ use crate::trial::settings::{Isolation, Settings};
 use crate::trial::view::Place;
 use crate::trial::waiting::Waiting;
 use crate::trial::{Progress, TrialError, land, telemetry};
+use events::Teller;
 
 /// How much of each output an event keeps.
 const EVENT_OUTPUT_BYTES: usize = 8 << 10;
@@ -102,20 +102,21 @@ pub struct Runner<'a> {
     pub settings: &'a Settings,
     /// Who is told how it goes.
     pub progress: &'a dyn Progress,
-    /// What Ctrl-C does.
-    pub interrupt: Arc<Interrupt>,
+    /// What Ctrl-C does, and the end of the time.
+    pub interrupt: Interrupt,
     /// Where the streams of a trial lead.
     pub streams: Streams,
     /// Whether a trial gets a session and no input, away from the terminal.
     pub own_session: bool,
     run: String,
     place: Place,
-    deadline: Option<Instant>,
     cgroup: Option<cgroup::Group>,
     not_isolated: AtomicBool,
-    timed_out: AtomicBool,
     told: Mutex<Vec<telemetry::Told>>,
+    teller: Mutex<Teller>,
     spare: Mutex<Option<Waiting>>,
+    /// The supervisor that was done last: it is reaped when the next one is done.
+    exiting: Mutex<Option<Waiting>>,
 }
 
 /// A trial with its branch.
@@ -135,6 +136,7 @@ impl<'a> Runner<'a> {
     ) -> Result<Runner<'a>, TrialError> {
         let parent = workspace.branch(&crate::client::Address::here())?;
         let run = random_name()?;
+        let deadline = settings.timeout.map(|timeout| Instant::now() + timeout);
         let cgroup = if settings.limits.any() || settings.group_limits.any() {
             let name = format!("branchfs-{}-{run}", std::process::id());
             let hierarchies = Hierarchies::of_this_process();
@@ -149,16 +151,16 @@ impl<'a> Runner<'a> {
             parent,
             settings,
             progress,
-            interrupt: prepared.interrupt,
+            interrupt: Interrupt::new(prepared.signals, deadline),
             spare: Mutex::new(prepared.spare),
+            exiting: Mutex::default(),
             streams: Streams::Captured,
             own_session: true,
             run,
-            deadline: settings.timeout.map(|timeout| Instant::now() + timeout),
             cgroup,
             not_isolated: AtomicBool::new(settings.isolation == Isolation::Off),
-            timed_out: AtomicBool::new(false),
             told: Mutex::default(),
+            teller: Mutex::default(),
         })
     }
 
@@ -177,18 +179,12 @@ impl<'a> Runner<'a> {
 
     /// Whether the time of the whole pattern was over.
     pub fn timed_out(&self) -> bool {
-        self.timed_out.load(Ordering::Relaxed)
+        self.interrupt.timed_out()
     }
 
     /// Whether nothing more is to be begun: the time is over, or the user wants no more.
     pub fn is_over(&self) -> bool {
-        let late = self
-            .deadline
-            .is_some_and(|deadline| deadline <= Instant::now());
-        if late {
-            self.timed_out.store(true, Ordering::Relaxed);
-        }
-        late || self.interrupt.signal().is_some()
+        self.interrupt.look()
     }
 
     /// What the run's events and branches are called by.
@@ -250,7 +246,7 @@ impl<'a> Runner<'a> {
             }
         }
         for one in &forked {
-            self.tell(&self.head_of(one, TrialPhase::Pending), one);
+            self.tell_later(self.head_of(one, TrialPhase::Pending), one);
         }
         Ok(forked)
     }
@@ -301,41 +297,36 @@ impl<'a> Runner<'a> {
         let group = self.interrupt.group();
         let queue = Mutex::new(forked.into_iter().enumerate().collect::<VecDeque<_>>());
         let mut outcomes: Vec<Option<Outcome>> = (0..count).map(|_| None).collect();
-        std::thread::scope(|scope| {
-            let (send, receive) = mpsc::channel();
-            for _ in 0..self.settings.jobs.clamp(1, count.max(1)) {
-                let (send, queue, group) = (send.clone(), &queue, &group);
-                scope.spawn(move || {
-                    while let Some((place, outcome)) = self.run_next(queue, group) {
-                        if send.send((place, outcome)).is_err() {
-                            break;
-                        }
-                    }
-                });
+        let mut take = |place: usize, mut outcome: Outcome| {
+            if !outcome.ended.cancelled && decide(&mut outcome, &group) == Flow::Stop {
+                group.stop();
             }
-            drop(send);
-            let mut deadline = self.deadline;
-            loop {
-                let received = match deadline {
-                    None => receive.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                    Some(at) => receive.recv_timeout(at.saturating_duration_since(Instant::now())),
-                };
-                match received {
-                    Ok((place, mut outcome)) => {
-                        if !outcome.ended.cancelled && decide(&mut outcome, &group) == Flow::Stop {
-                            group.stop();
+            outcomes[place] = Some(outcome);
+        };
+        let threads = self.settings.jobs.clamp(1, count.max(1));
+        if threads == 1 {
+            while let Some((place, outcome)) = self.run_next(&queue, &group) {
+                take(place, outcome);
+            }
+        } else {
+            std::thread::scope(|scope| {
+                let (send, receive) = mpsc::channel();
+                for _ in 0..threads {
+                    let (send, queue, group) = (send.clone(), &queue, &group);
+                    scope.spawn(move || {
+                        while let Some(ended) = self.run_next(queue, group) {
+                            if send.send(ended).is_err() {
+                                break;
+                            }
                         }
-                        outcomes[place] = Some(outcome);
-                    }
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.timed_out.store(true, Ordering::Relaxed);
-                        deadline = None;
-                        group.stop();
-                    }
-                    Err(RecvTimeoutError::Disconnected) => break,
+                    });
                 }
-            }
-        });
+                drop(send);
+                for (place, outcome) in receive {
+                    take(place, outcome);
+                }
+            });
+        }
         outcomes.into_iter().flatten().collect()
     }
 
@@ -346,7 +337,7 @@ impl<'a> Runner<'a> {
     ) -> Option<(usize, Outcome)> {
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
         let (place, forked) = queue.pop_front()?;
-        if group.is_stopped() {
+        if self.is_over() || group.is_stopped() {
             drop(queue);
             let ended = Ended {
                 cancelled: true,
@@ -356,7 +347,7 @@ impl<'a> Runner<'a> {
         }
         // While the queue is held, so that starts are told in the order given.
         let start = self.head_of(&forked, TrialPhase::Start);
-        self.tell(&start, &forked);
+        self.tell(start, &forked);
         self.progress
             .started(&forked.branch, forked.job.label.as_deref());
         drop(queue);
@@ -364,7 +355,7 @@ impl<'a> Runner<'a> {
         let outcome = forked.outcome(true, ended, used);
         let mut end = self.head_of(&forked, TrialPhase::End);
         end.result = Some(Box::new(outcome.result(EVENT_OUTPUT_BYTES)));
-        self.tell(&end, &forked);
+        self.tell(end, &forked);
         self.progress.ended(&outcome);
         Some((place, outcome))
     }

@@ -4,11 +4,12 @@
 //! without regard to the threads of the pattern. It joins the control groups, makes the namespaces,
 //! starts the program, and sees to it that nothing which the program started outlives it.
 //!
-//! **Invariant**: once this process has exited, every process of the trial has. Without namespaces
-//! it is the reaper of all its descendants (PR_SET_CHILD_SUBREAPER), so none can get away from it
-//! by forking twice or by a session of its own; it stops them all before it kills them, so a
-//! process that forks faster than /proc is read does not win. With namespaces the program's init
-//! is pid 1, and the kernel ends a pid namespace with its pid 1.
+//! **Invariant**: once this process has said [`Report::Over`], or has exited, every process of the
+//! trial has ended. Without namespaces it is the reaper of all its descendants
+//! (PR_SET_CHILD_SUBREAPER), so none can get away from it by forking twice or by a session of its
+//! own; it stops them all before it kills them, so a process that forks faster than /proc is read
+//! does not win. With namespaces the program's init is pid 1, and the kernel ends a pid namespace
+//! with its pid 1.
 //!
 //! It ends the trial when the control socket is closed at the other end, which the kernel does even
 //! if the pattern is killed. A SIGKILL to the supervisor itself ends the program (by
@@ -66,10 +67,14 @@ pub fn supervise() -> u8 {
 pub fn with_socket(control: UnixStream) -> u8 {
     match take_order(&control) {
         Ok(Some(order)) => {
-            let mut supervisor = Supervisor { control };
+            let mut supervisor = Supervisor {
+                control,
+                reports: String::new(),
+            };
             if let Err(Failed(step, error)) = supervisor.run(&order) {
                 supervisor.fail(step, &error);
             }
+            supervisor.tell();
             0
         }
         // Nothing was to be done.
@@ -114,13 +119,20 @@ fn take_order(control: &UnixStream) -> io::Result<Option<Order>> {
 /// One end of the control socket, and what is done behind it.
 struct Supervisor {
     control: UnixStream,
+    /// What it has to say once it is done, at once: nobody needs it before.
+    reports: String,
 }
 
 impl Supervisor {
     fn report(&mut self, report: &Report) {
-        let line = serde_json::to_string(report).expect("a report has only string keys") + "\n";
+        let line = serde_json::to_string(report).expect("a report has only string keys");
+        self.reports.push_str(&line);
+        self.reports.push('\n');
+    }
+
+    fn tell(&mut self) {
         // Where nobody listens any more, the trial is being ended anyway.
-        let _ = self.control.write_all(line.as_bytes());
+        let _ = self.control.write_all(self.reports.as_bytes());
     }
 
     fn fail(&mut self, step: Step, error: &io::Error) {
@@ -142,7 +154,7 @@ impl Supervisor {
             descendants::end();
             self.report(&ended);
         }
-        self.report_peak();
+        self.report_over();
         Ok(())
     }
 
@@ -156,6 +168,7 @@ impl Supervisor {
                 if let Err(Failed(step, error)) = self.init(order, signals) {
                     self.fail(step, &error);
                 }
+                self.tell();
                 // The kernel ends the namespace with this process.
                 std::process::exit(0);
             }
@@ -179,7 +192,6 @@ impl Supervisor {
 
     /// Reaps until the program has ended, or nobody wants it any more.
     fn watch(&mut self, program: Pid, signals: &SignalFd) -> Report {
-        self.report(&Report::Started);
         loop {
             if let Some(ended) = program::reap(program) {
                 return ended;
@@ -195,12 +207,13 @@ impl Supervisor {
         }
     }
 
-    fn report_peak(&mut self) {
-        if let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) {
-            // ru_maxrss is in KiB (getrusage(2)).
-            let bytes = u64::try_from(usage.max_rss()).unwrap_or(0) * 1024;
-            self.report(&Report::Peak { bytes });
-        }
+    fn report_over(&mut self) {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
+        // ru_maxrss is in KiB (getrusage(2)).
+        let peak = usage.map_or(0, |usage| u64::try_from(usage.max_rss()).unwrap_or(0));
+        self.report(&Report::Over {
+            peak_bytes: peak * 1024,
+        });
     }
 }
 

@@ -61,8 +61,6 @@ impl View {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Report {
-    /// The program runs.
-    Started,
     /// The program was not started.
     Failed {
         /// At what.
@@ -70,17 +68,17 @@ pub enum Report {
         /// Why.
         errno: i32,
     },
-    /// The program has ended, and so has everything that it started.
+    /// The program has ended.
     Ended {
         /// Its exit code, if it ended by itself.
         code: Option<i32>,
         /// The signal that ended it.
         signal: Option<i32>,
     },
-    /// The most memory that one process of it held at once.
-    Peak {
-        /// In bytes.
-        bytes: u64,
+    /// Everything has ended that the program started, and this is the last report.
+    Over {
+        /// The most memory that one process of it held at once.
+        peak_bytes: u64,
     },
 }
 
