@@ -1,8 +1,9 @@
 //! Having the kernel write what shared mappings of our own mount hold.
 //!
 //! syncfs(2) starts those writes; since Linux 6.18 it does not wait for those of a FUSE mount. They
-//! have come once the mount has no request but that of the caller, or once it has answered a later
-//! one: the kernel sends requests in order.
+//! are done once the mount has no request but that of the caller; once as many are done as were
+//! under way then; or once it has answered a later request and no write came meanwhile. The kernel
+//! sends requests in order, but of writes no more than a few hundred at a time.
 //!
 //! **Invariant**: whatever waits for our own mount does so in one thread with descriptors of its
 //! own. Were it to share those of the process, a SIGKILL that finds it waiting would leave
@@ -24,8 +25,11 @@ use super::mountinfo::MountTable;
 use crate::sys::process;
 use crate::vfs::CacheWrites;
 
-/// How often a turn looks whether more has come.
-const LOOKS: usize = 100;
+/// How often a turn looks at most whether more has come, where nobody says how much is under way.
+const LOOKS: usize = 10_000;
+
+/// How many writes may be in work at once: so many may be done earlier than one before them.
+const AT_ONCE: u64 = 64;
 
 /// Somebody who waits for a turn.
 type Waiting = mpsc::SyncSender<Result<(), rustix::io::Errno>>;
@@ -73,14 +77,18 @@ fn turn(
 ) -> Result<(), rustix::io::Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, mountpoint, flags, Mode::empty()).and_then(rustix::fs::syncfs)?;
+    let waiting = requests.waiting();
     // Each caller is in the middle of one.
-    if requests.waiting().is_some_and(|waiting| waiting <= callers) {
+    if waiting.is_some_and(|waiting| waiting <= callers) {
         return Ok(());
     }
+    // In this order, so that it is too many rather than too few.
+    let all_done = waiting.map_or(u64::MAX, |waiting| writes.come() + waiting as u64 + AT_ONCE);
     for _ in 0..LOOKS {
         let before = writes.come();
         ask(mountpoint)?;
-        if writes.come() == before && writes.done() >= before {
+        let done = writes.done();
+        if done >= all_done || (writes.come() == before && done >= before) {
             break;
         }
     }

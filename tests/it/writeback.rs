@@ -69,6 +69,30 @@ fn a_fork_holds_every_write_that_returned_before_it_though_nobody_closed_the_fil
 }
 
 #[test]
+fn a_fork_holds_every_write_though_there_are_more_than_the_kernel_sends_at_a_time() {
+    let ws = workspace();
+    let parent = ws.fork("parent");
+    let file = parent.open_rw("sparse");
+    let blocks = 40_000_u32;
+    // No two are neighbours, so each is a request.
+    for number in 0..blocks {
+        let block = number.to_le_bytes().repeat(1024);
+        file.write_all_at(&block, u64::from(number) * 8192)
+            .expect("pwrite");
+    }
+    let copy = parent.fork("child").open("sparse");
+    let mut block = [0; 4096];
+    for number in 0..blocks {
+        copy.read_exact_at(&mut block, u64::from(number) * 8192)
+            .expect("pread");
+        assert!(
+            block == *number.to_le_bytes().repeat(1024),
+            "block {number}"
+        );
+    }
+}
+
+#[test]
 fn a_commit_holds_every_write_that_returned_before_it_though_nobody_closed_the_file() {
     let ws = workspace();
     let branch = ws.fork("b");
