@@ -143,7 +143,7 @@ impl Vfs {
             background: Mutex::default(),
             starved: Default::default(),
             pretence: Pretence::default(),
-            turned: Paced::new(MOST_NAMES),
+            turned: Paced::new("watchers", MOST_NAMES),
         }))
     }
 

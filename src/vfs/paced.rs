@@ -27,6 +27,7 @@ struct Shared<T> {
     state: Mutex<State<T>>,
     /// Signalled when something comes after nothing, when there is too much, and at the end.
     changed: Condvar,
+    name: &'static str,
     most: usize,
 }
 
@@ -34,8 +35,9 @@ struct Shared<T> {
 pub(super) struct Paced<T>(Arc<Shared<T>>);
 
 impl<T: Send + 'static> Paced<T> {
-    /// Nothing yet. With more than `most` things waiting there is no rest.
-    pub(super) fn new(most: usize) -> Paced<T> {
+    /// Nothing yet, for a thread called `name`. With more than `most` things waiting there is no
+    /// rest.
+    pub(super) fn new(name: &'static str, most: usize) -> Paced<T> {
         Paced(Arc::new(Shared {
             state: Mutex::new(State {
                 waiting: Vec::new(),
@@ -44,6 +46,7 @@ impl<T: Send + 'static> Paced<T> {
                 ended: false,
             }),
             changed: Condvar::new(),
+            name,
             most,
         }))
     }
@@ -65,10 +68,10 @@ impl<T: Send + 'static> Paced<T> {
         state.waiting.extend(things);
         if !state.has_thread {
             let shared = self.0.clone();
-            let thread = std::thread::Builder::new().name("watchers".into());
+            let thread = std::thread::Builder::new().name(self.0.name.into());
             match thread.spawn(move || shared.run(work)) {
                 Ok(_) => state.has_thread = true,
-                Err(error) => log::warn!("work waits for a thread: {error}"),
+                Err(error) => log::warn!("no thread for {} yet: {error}", self.0.name),
             }
         } else if came_after_nothing || state.waiting.len() > self.0.most {
             self.0.changed.notify_one();
@@ -93,7 +96,7 @@ impl<T> Shared<T> {
     fn run(&self, mut work: impl FnMut(Vec<T>)) {
         while let Some(batch) = self.next() {
             if catch_unwind(AssertUnwindSafe(|| work(batch))).is_err() {
-                log::error!("a batch of work panicked");
+                log::error!("a batch of {} panicked", self.name);
             }
         }
     }
@@ -121,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_comes_during_a_batch_and_the_rest_after_it_is_one_batch() {
-        let paced = Arc::new(Paced::new(100));
+        let paced = Arc::new(Paced::new("test", 100));
         let (tell, told) = mpsc::channel();
         let push = |things: std::ops::Range<i32>| {
             let (weak, tell) = (Arc::downgrade(&paced), tell.clone());
@@ -145,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_panics_is_not_the_last_one() {
-        let paced = Paced::new(100);
+        let paced = Paced::new("test", 100);
         let (tell, told) = mpsc::channel();
         for thing in [0, 1] {
             let tell = tell.clone();
