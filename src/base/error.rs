@@ -27,6 +27,16 @@ pub enum BaseError {
         /// What was asked for.
         path: Vec<u8>,
     },
+    /// What a branch has not changed of a file is gone with the base's, which somebody removed or
+    /// replaced behind the mount.
+    #[error(
+        "{}: the base has no more of this file; move the one that was there back to read the rest",
+        .path.escape_ascii()
+    )]
+    Lost {
+        /// Where the base had it.
+        path: Vec<u8>,
+    },
     /// The file is not the one that it was: somebody changed the base behind the mount.
     #[error("{}: changed behind the mount", .path.escape_ascii())]
     Changed {

@@ -185,6 +185,28 @@ impl Base {
         Ok(fd)
     }
 
+    /// The content of the object `ident`, which was at `path`. Fails with `Lost` where others took
+    /// it away or put another in its place.
+    pub fn open_object(
+        &self,
+        at: Version,
+        path: &[u8],
+        ident: Ident,
+    ) -> Result<Arc<OwnedFd>, BaseError> {
+        if self.reach.exclusive {
+            return self.open_file(at, path);
+        }
+        let lost = || BaseError::Lost {
+            path: path.to_vec(),
+        };
+        let fd = match self.open_file(at, path) {
+            Err(BaseError::NotFound { .. } | BaseError::WrongKind { .. }) => return Err(lost()),
+            other => other?,
+        };
+        let raw = stat_at(&fd, b"").map_err(|errno| BaseError::io(path, "statx", errno))?;
+        (raw.ident == ident).then_some(fd).ok_or_else(lost)
+    }
+
     /// The target of the symbolic link at `path`.
     pub fn read_link(&self, at: Version, path: &[u8]) -> Result<Vec<u8>, BaseError> {
         let layout = self.layout.read();

@@ -8,13 +8,15 @@
 //! **Invariant**: a blob range or segment range that was given back is never written again, since
 //! it is punched later. A file whose blob lost a range therefore starts a new blob.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::attrs::drop_set_id;
 use super::{File, FsError, FsResult, Mounted, Overlay};
+use crate::base::Ident;
 use crate::branch::State;
 use crate::store::{BlobId, SegAddr};
-use crate::tree::{Change, Content, Extent, Inode, Kind, NodeId, Piece, Source, Time};
+use crate::tree::{Change, Content, Extent, Inode, Kind, NodeId, Origin, Piece, Source, Time};
 
 /// Up to this length a file's content is packed into segments.
 const SMALL_FILE_BYTES: u64 = 64 << 10;
@@ -42,7 +44,8 @@ impl Overlay {
             File::Base(found, path) => {
                 require_file(found.attr.kind)?;
                 let len = u64::from(len).min(found.attr.size.saturating_sub(offset));
-                self.read_base(version, &path, offset, len, out)
+                let file = self.workspace.base.open_file(version, &path)?;
+                read_base(&file, &path, offset, len, out)
             }
         }
     }
@@ -72,7 +75,10 @@ impl Overlay {
         let start = out.len();
         let source = piece.extent.as_ref().map(|extent| &extent.source);
         if let Some(Source::Base { origin, at }) = source {
-            return self.read_base(version, &origin.path, *at, piece.len, out);
+            let (base, path) = (&self.workspace.base, &origin.path[..]);
+            let Origin { ino, btime, .. } = **origin;
+            let file = base.open_object(version, path, Ident { ino, btime })?;
+            return read_base(&file, path, *at, piece.len, out);
         }
         out.resize(start + piece.len as usize, 0);
         match source {
@@ -81,29 +87,6 @@ impl Overlay {
                 store.blob_read(BlobId(*id), *at, &mut out[start..])?
             }
             _ => {}
-        }
-        Ok(())
-    }
-
-    /// A base file that has become shorter behind our back reads as zeros to where it ended.
-    fn read_base(
-        &self,
-        version: u64,
-        path: &[u8],
-        at: u64,
-        len: u64,
-        out: &mut Vec<u8>,
-    ) -> FsResult<()> {
-        let file = self.workspace.base.open_file(version, path)?;
-        let start = out.len();
-        out.resize(start + len as usize, 0);
-        let mut done = 0;
-        while done < len as usize {
-            let buf = &mut out[start + done..];
-            match crate::base::read_at(&file, at + done as u64, buf, path)? {
-                0 => break,
-                n => done += n,
-            }
         }
         Ok(())
     }
@@ -362,4 +345,19 @@ pub(super) fn require_file(kind: Kind) -> FsResult<()> {
         Kind::Dir => Err(FsError::IsDir),
         _ => Err(FsError::Invalid),
     }
+}
+
+/// A base file that has become shorter behind our back reads as zeros to where it ended.
+fn read_base(file: &OwnedFd, path: &[u8], at: u64, len: u64, out: &mut Vec<u8>) -> FsResult<()> {
+    let start = out.len();
+    out.resize(start + len as usize, 0);
+    let mut done = 0;
+    while done < len as usize {
+        let buf = &mut out[start + done..];
+        match crate::base::read_at(file, at + done as u64, buf, path)? {
+            0 => break,
+            n => done += n,
+        }
+    }
+    Ok(())
 }

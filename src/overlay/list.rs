@@ -3,6 +3,7 @@
 //! A position is the hash of the last name handed out, so it means the same whatever was added or
 //! removed in between. Names of one hash are handed out together or not at all.
 
+use super::kept::KeptName;
 use super::{FsError, FsResult, Mounted, Overlay};
 use crate::branch::State;
 use crate::tree::{Attr, FileId, Kind, NodeId};
@@ -28,6 +29,39 @@ pub enum Take {
     Skip,
     /// There was no room for it.
     Full,
+}
+
+/// What the view says of a name.
+struct Above<'a> {
+    hash: u64,
+    name: &'a [u8],
+    file: Option<(FileId, Kind)>,
+}
+
+/// What the view says of names in `dir` behind a position, `kept` among them, in order.
+fn names_above<'a>(
+    state: &'a State,
+    dir: FileId,
+    from: u64,
+    kept: &'a [KeptName],
+) -> Box<dyn Iterator<Item = Above<'a>> + 'a> {
+    let dentries = state.view.dentries_of(dir, from.saturating_add(1));
+    let said = dentries.map(|(key, dentry)| Above {
+        hash: key.hash,
+        name: &key.name,
+        file: dentry.file,
+    });
+    if kept.is_empty() {
+        return Box::new(said);
+    }
+    let kept = kept.iter().map(|kept| Above {
+        hash: kept.hash,
+        name: &kept.name,
+        file: Some((kept.file, kept.kind)),
+    });
+    let mut all: Vec<Above<'_>> = said.chain(kept).collect();
+    all.sort_by(|a, b| (a.hash, a.name).cmp(&(b.hash, b.name)));
+    Box::new(all.into_iter())
 }
 
 impl Overlay {
@@ -90,16 +124,23 @@ impl Overlay {
     ) -> FsResult<()> {
         self.check_live(state, dir)?;
         let base = match self.dir_path(mounted, state, dir) {
-            Ok(Some(path)) => Some(self.workspace.base.list(state.view.base_version, &path)?),
+            Ok(Some(path)) => {
+                let listing = self.workspace.base.list(state.view.base_version, &path)?;
+                Some((path, listing))
+            }
             Ok(None) => None,
             // A removed directory that somebody still has open is empty.
             Err(FsError::NotFound) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let mut below = base.iter().flat_map(|listing| {
+        let mut below = base.iter().flat_map(|(_, listing)| {
             (listing.after(from)..listing.len()).map(|index| listing.get(index))
         });
-        let mut above = state.view.dentries_of(dir.file(), from.saturating_add(1));
+        let kept = match &base {
+            Some((path, _)) => self.kept_names_in(mounted, state, (dir.file(), path), from),
+            None => Vec::new(),
+        };
+        let mut above = names_above(state, dir.file(), from, &kept);
         let mut next_below = below.next();
         let mut next_above = above.next();
         let mut batch: Vec<(u64, Vec<u8>, FileId, Kind)> = Vec::new();
@@ -108,15 +149,11 @@ impl Overlay {
                 (None, None) => break,
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some((key, _)), Some(name)) => {
-                    (key.hash, &key.name[..]).cmp(&(name.hash, name.name))
-                }
+                (Some(above), Some(name)) => (above.hash, above.name).cmp(&(name.hash, name.name)),
             };
             let item = if order.is_le() {
-                let (key, dentry) = next_above.take().expect("it was compared");
-                dentry
-                    .file
-                    .map(|(file, kind)| (key.hash, key.name.to_vec(), file, kind))
+                let Above { hash, name, file } = next_above.take().expect("it was compared");
+                file.map(|(file, kind)| (hash, name.to_vec(), file, kind))
             } else {
                 let name = next_below.as_ref().expect("it was compared");
                 Some((name.hash, name.name.to_vec(), name.fid, name.kind))

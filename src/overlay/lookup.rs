@@ -2,7 +2,7 @@
 
 use super::{File, FsError, FsResult, Mounted, Overlay, shown_attr};
 use crate::base::Found;
-use crate::branch::State;
+use crate::branch::{State, join};
 use crate::tree::{Attr, DentryRef, FileId, Kind, NodeId, is_file_name};
 
 /// The longest name, in bytes (NAME_MAX).
@@ -75,10 +75,32 @@ impl Overlay {
                 base: None,
             }));
         }
-        match self.hidden(mounted, state, dir, key)? {
-            Some((found, path)) => Ok(Some(self.shown_base(state, found, path)?)),
+        let Some(path) = self.hidden_path(mounted, state, dir, key.name)? else {
+            return Ok(None);
+        };
+        if let Some((file, inode)) = self.kept_name(mounted, state, key, &path) {
+            return Ok(Some(Named {
+                file,
+                attr: shown_attr(inode),
+                base: None,
+            }));
+        }
+        match self.workspace.below(&state.view, &path)? {
+            Some(found) => Ok(Some(self.shown_base(state, found, path)?)),
             None => Ok(None),
         }
+    }
+
+    /// The base path that a name has in a directory.
+    fn hidden_path(
+        &self,
+        mounted: &Mounted,
+        state: &State,
+        dir: NodeId,
+        name: &[u8],
+    ) -> FsResult<Option<Vec<u8>>> {
+        let path = self.dir_path(mounted, state, dir)?;
+        Ok(path.map(|dir| join(&dir, name)))
     }
 
     /// What the base has under a name, with its path.
@@ -89,13 +111,9 @@ impl Overlay {
         dir: NodeId,
         key: DentryRef<'_>,
     ) -> FsResult<Option<(Found, Vec<u8>)>> {
-        let Some(mut path) = self.dir_path(mounted, state, dir)? else {
+        let Some(path) = self.hidden_path(mounted, state, dir, key.name)? else {
             return Ok(None);
         };
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(key.name);
         Ok(self
             .workspace
             .below(&state.view, &path)?

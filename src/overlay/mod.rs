@@ -15,6 +15,7 @@ mod acl;
 mod attrs;
 mod data;
 mod error;
+mod kept;
 mod list;
 mod lookup;
 mod names;
@@ -33,6 +34,7 @@ use parking_lot::Mutex;
 
 pub use attrs::AttrChange;
 pub use error::FsError;
+use kept::KeptNames;
 pub use list::{ListItem, Take};
 pub use lookup::MAX_NAME_BYTES;
 pub use names::{Creation, RenameMode};
@@ -52,6 +54,8 @@ pub struct Mounted {
     /// The branch.
     pub branch: Arc<Branch>,
     nodes: Mutex<Nodes>,
+    /// Names of files that it has changed, where others may change the base.
+    kept: Mutex<KeptNames>,
 }
 
 /// The file operations of a workspace.
@@ -64,6 +68,8 @@ pub struct Overlay {
     /// forget of those.
     by_ended: DashMap<u32, Arc<Mounted>>,
     forgotten: AtomicU64,
+    /// Whether nobody else can change the base.
+    exclusive: bool,
     /// Whether who writes to a file sets its times too, by a setattr before or after it.
     times_are_set: bool,
 }
@@ -96,13 +102,14 @@ fn shown_attr(inode: &Inode) -> Attr {
 
 impl Overlay {
     /// The file operations of `workspace`.
-    pub fn new(workspace: Arc<Workspace>, times_are_set: bool) -> Overlay {
+    pub fn new(workspace: Arc<Workspace>, exclusive: bool, times_are_set: bool) -> Overlay {
         Overlay {
             workspace,
             by_branch: DashMap::new(),
             by_incarnation: DashMap::new(),
             by_ended: DashMap::new(),
             forgotten: AtomicU64::new(0),
+            exclusive,
             times_are_set,
         }
     }
@@ -139,6 +146,7 @@ impl Overlay {
                 Arc::new(Mounted {
                     branch: branch.clone(),
                     nodes: Mutex::default(),
+                    kept: Mutex::default(),
                 })
             })
             .clone()

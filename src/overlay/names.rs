@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::acl;
+use super::kept::hidden_stamp;
 use super::lookup::{MAX_NAME_BYTES, Named};
 use super::removal::Removed;
 use super::{FsError, FsResult, Mounted, Overlay, shown_attr};
@@ -119,9 +120,9 @@ impl Overlay {
                     base: Some((found, _)),
                     ..
                 }) => Some(found.stamp.0),
-                Some(_) => {
+                Some(named) => {
                     let hidden = self.hidden(mounted, state, dir, key.by_ref())?;
-                    hidden.map(|(found, _)| found.stamp.0)
+                    hidden_stamp(state.view.inode(named.file), hidden.as_ref())
                 }
                 None => None,
             },

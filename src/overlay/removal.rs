@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::kept::hidden_stamp;
 use super::lookup::Named;
 use super::nodes::Orphan;
 use super::{FsError, FsResult, Mounted, Overlay};
@@ -55,7 +56,7 @@ impl Overlay {
             (None, Some((found, _))) => Some(found.stamp.0),
             (None, None) => {
                 let hidden = self.hidden(&mounted, &state, dir, key.by_ref())?;
-                hidden.map(|(found, _)| found.stamp.0)
+                hidden_stamp(state.view.inode(named.file), hidden.as_ref())
             }
         };
         changes.push(match hides {

@@ -133,7 +133,7 @@ impl Vfs {
     /// The filesystem of `workspace`.
     pub fn new(workspace: Arc<Workspace>, config: VfsConfig) -> Vfs {
         Vfs(Arc::new(Inner {
-            overlay: Overlay::new(workspace, config.writeback),
+            overlay: Overlay::new(workspace, config.exclusive, config.writeback),
             config,
             settling: DashMap::new(),
             texts: KeptTexts::default(),

@@ -9,6 +9,7 @@ mod commit;
 mod control;
 mod diagnostics;
 mod differential;
+mod elsewhere;
 mod errnos;
 mod exerciser;
 mod failpoints;
