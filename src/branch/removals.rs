@@ -36,10 +36,37 @@ impl Merging<'_> {
             return self.removed_dir(file, (then, now), path);
         }
         *self.names_lost.entry(file).or_default() += 1;
-        if self.changed_since_fork(file, then, now)? {
+        if self.changed_since_fork(file, then, now)?
+            || self.linked_and_published(file, then, now)?
+        {
             self.conflicts.push(path);
         }
         Ok(())
+    }
+
+    /// Whether the parent has given a file more names than the fork had, and published that. Of
+    /// what is not published, [`Merging::drop_removed`] knows.
+    fn linked_and_published(
+        &self,
+        file: FileId,
+        then: Option<&[u8]>,
+        now: Option<&[u8]>,
+    ) -> Result<bool, BranchError> {
+        let is_published = self.child.base_version != self.parent.base_version;
+        if !is_published || self.parent.inode(file).is_some() {
+            return Ok(false);
+        }
+        let links = |view: &View, path: Option<&[u8]>| -> Result<Option<u32>, BranchError> {
+            let found = path.map(|path| self.workspace.below(view, path));
+            let found = found.transpose()?.flatten();
+            Ok(found.map(|found| found.attr.nlink))
+        };
+        let before = match self.fork.inode(file) {
+            Some(inode) => Some(inode.attr.nlink),
+            None => links(self.fork, then)?,
+        };
+        let now = links(self.parent, now)?;
+        Ok(now.zip(before).is_some_and(|(now, before)| now > before))
     }
 
     /// Whether the parent has another version of a file than the fork had; base paths as above.

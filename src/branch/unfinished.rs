@@ -158,7 +158,7 @@ impl Workspace {
     }
 
     /// Refuses a change of main while a publish is half done.
-    pub(super) fn check_frozen(&self, branch: BranchId) -> Result<(), BranchError> {
+    pub fn check_frozen(&self, branch: BranchId) -> Result<(), BranchError> {
         match branch == BranchId::MAIN && self.frozen.load(Ordering::Acquire) {
             true => Err(BranchError::HalfPublished),
             false => Ok(()),

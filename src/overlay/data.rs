@@ -106,6 +106,8 @@ impl Overlay {
         let mounted = self.mounted(node)?;
         let mut state = mounted.branch.state.write();
         self.check_writable(&state, node)?;
+        // Before anything is written in place, not only when that is recorded.
+        self.workspace.check_frozen(mounted.branch.id)?;
         match self.file(&mounted, &state, node)? {
             File::Viewed(inode) if !has_privileges(&inode, kill_priv) => {
                 require_file(inode.attr.kind)?;

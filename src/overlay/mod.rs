@@ -9,7 +9,8 @@
 //! - Copy-up copies no content: the new inode's extents refer to the base file.
 //! - Data is in the store before the record that names it.
 //!
-//! *Lock order*: `Workspace::begin`, the branch's state, the branch's nodes, the store.
+//! *Lock order*: `Workspace::begin`, the branch's state, the branch's nodes, the store; or, after
+//! the state, the names that files keep.
 
 mod acl;
 mod attrs;

@@ -245,3 +245,30 @@ fn a_name_that_the_branch_removed_with_its_directory_and_the_parent_moved_is_a_c
         Commit { b: Sel(32768) },
     ]);
 }
+
+#[test]
+fn a_file_that_the_branch_removed_and_the_parent_linked_is_a_conflict_after_a_publish_too() {
+    check(&[
+        Truncate {
+            b: Sel(0),
+            file: Sel(0),
+            size: 0,
+        },
+        Fork {
+            b: Sel(0),
+            name: Word(0),
+        },
+        Link {
+            b: Sel(0),
+            file: Sel(40),
+            dir: Sel(9363),
+            name: Word(5),
+        },
+        Unlink {
+            b: Sel(32768),
+            file: Sel(0),
+        },
+        Publish,
+        Commit { b: Sel(32768) },
+    ]);
+}

@@ -99,6 +99,18 @@ fn a_call_that_fails_loses_nothing() {
     println!("{runs} faults injected, nothing lost");
 }
 
+/// The range may be the branch's alone, and is written before the record that is refused.
+#[test]
+fn a_write_that_a_half_published_main_refuses_changes_nothing() {
+    let fault = Fault {
+        after: 43,
+        errno: Errno::IO,
+        lasting: false,
+    };
+    let failed = run(1_795_286_411_523_653, fault).unwrap_or_else(|text| panic!("{text}"));
+    assert_eq!(failed, 1);
+}
+
 #[test]
 fn a_publish_that_fails_anywhere_is_finished_by_the_next() {
     let mut stopped = 0;
