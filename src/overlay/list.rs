@@ -88,11 +88,16 @@ impl Overlay {
         let state = mounted.branch.state.read();
         self.list_locked(&mounted, &state, dir, from, &mut |item| {
             // A name may vanish from a shared base between the listing and the look.
-            let attr = match self.named(&mounted, &state, dir, item.name) {
-                Ok(Some(named)) if named.file == item.node.file() => named.attr,
-                _ => return Take::Skip,
+            let Ok(Some(named)) = self.named(&mounted, &state, dir, item.name) else {
+                return Take::Skip;
             };
-            let took = sink(item, &attr);
+            // Nor may it still be the file whose number the listing has.
+            let item = &ListItem {
+                node: self.node_of(&state, dir, named.file),
+                kind: named.attr.kind,
+                ..*item
+            };
+            let took = sink(item, &named.attr);
             if took == Take::More {
                 mounted.nodes.lock().looked_up(item.node, dir, item.name);
             }
