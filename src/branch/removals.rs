@@ -8,6 +8,7 @@
 use super::BranchError;
 use super::merge::{Merging, same_but_for_times};
 use super::resolve::join;
+use crate::base::Found;
 use crate::tree::{Change, DentryKey, FileId, Inode, Kind, View};
 
 impl Merging<'_> {
@@ -56,17 +57,20 @@ impl Merging<'_> {
         if !is_published || self.parent.inode(file).is_some() {
             return Ok(false);
         }
-        let links = |view: &View, path: Option<&[u8]>| -> Result<Option<u32>, BranchError> {
-            let found = path.map(|path| self.workspace.below(view, path));
-            let found = found.transpose()?.flatten();
-            Ok(found.map(|found| found.attr.nlink))
-        };
+        let links = |found: Found| found.attr.nlink;
         let before = match self.fork.inode(file) {
             Some(inode) => Some(inode.attr.nlink),
-            None => links(self.fork, then)?,
+            None => self.base_file(self.fork, then)?.map(links),
         };
-        let now = links(self.parent, now)?;
+        let now = self.base_file(self.parent, now)?.map(links);
         Ok(now.zip(before).is_some_and(|(now, before)| now > before))
+    }
+
+    fn base_file(&self, view: &View, path: Option<&[u8]>) -> Result<Option<Found>, BranchError> {
+        match path {
+            Some(path) => self.workspace.below(view, path),
+            None => Ok(None),
+        }
     }
 
     /// Whether the parent has another version of a file than the fork had; base paths as above.
@@ -94,11 +98,8 @@ impl Merging<'_> {
                 if self.child.base_version == self.parent.base_version {
                     return Ok(false);
                 }
-                let look = |view: &View, path: Option<&[u8]>| match path {
-                    Some(path) => self.workspace.below(view, path),
-                    None => Ok(None),
-                };
-                let (then, now) = (look(self.fork, then)?, look(self.parent, now)?);
+                let then = self.base_file(self.fork, then)?;
+                let now = self.base_file(self.parent, now)?;
                 Ok(then.map(|found| found.stamp) != now.map(|found| found.stamp))
             }
         }

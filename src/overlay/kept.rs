@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Mounted, Overlay};
-use crate::base::Found;
+use super::lookup::Named;
+use super::{FsResult, Mounted, Overlay};
 use crate::branch::{State, join};
-use crate::tree::{DentryRef, FileId, Inode, Kind, Name, View};
+use crate::tree::{DentryRef, FileId, Inode, Kind, Name, NodeId, View};
 
 /// A directory, and a name in it in the order of listings.
 type Place = (FileId, u64, Name);
@@ -126,19 +126,27 @@ impl Overlay {
         });
         kept.collect()
     }
-}
 
-/// What a name hides that leads to `inode` and where the base has `hidden` now: another object than
-/// `inode` was copied from is not what the branch takes away.
-pub(super) fn hidden_stamp(
-    inode: Option<&Arc<Inode>>,
-    hidden: Option<&(Found, Vec<u8>)>,
-) -> Option<u64> {
-    let (found, _) = hidden?;
-    match inode.and_then(|inode| inode.origin.as_ref()) {
-        Some(origin) if (origin.ino, origin.btime) != (found.ident.ino, found.ident.btime) => {
-            Some(origin.stamp)
+    /// What a name hides that leads to `named` and that the view says nothing of. Another object
+    /// than the file was copied from is not what the branch takes away.
+    pub(super) fn hidden_stamp(
+        &self,
+        mounted: &Mounted,
+        state: &State,
+        dir: NodeId,
+        key: DentryRef<'_>,
+        named: &Named,
+    ) -> FsResult<Option<u64>> {
+        if let Some((found, _)) = &named.base {
+            return Ok(Some(found.stamp.0));
         }
-        _ => Some(found.stamp.0),
+        let Some((found, _)) = self.hidden(mounted, state, dir, key)? else {
+            return Ok(None);
+        };
+        let inode = state.view.inode(named.file);
+        let origin = inode.and_then(|inode| inode.origin.as_ref());
+        let another = origin
+            .filter(|origin| (origin.ino, origin.btime) != (found.ident.ino, found.ident.btime));
+        Ok(Some(another.map_or(found.stamp.0, |origin| origin.stamp)))
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::acl;
-use super::kept::hidden_stamp;
 use super::lookup::{MAX_NAME_BYTES, Named};
 use super::removal::Removed;
 use super::{FsError, FsResult, Mounted, Overlay, shown_attr};
@@ -116,14 +115,7 @@ impl Overlay {
         let hides = match state.view.dentry(key.by_ref()) {
             Some(dentry) => dentry.hides,
             None => match &named {
-                Some(Named {
-                    base: Some((found, _)),
-                    ..
-                }) => Some(found.stamp.0),
-                Some(named) => {
-                    let hidden = self.hidden(mounted, state, dir, key.by_ref())?;
-                    hidden_stamp(state.view.inode(named.file), hidden.as_ref())
-                }
+                Some(named) => self.hidden_stamp(mounted, state, dir, key.by_ref(), named)?,
                 None => None,
             },
         };

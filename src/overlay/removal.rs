@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::kept::hidden_stamp;
 use super::lookup::Named;
 use super::nodes::Orphan;
 use super::{FsError, FsResult, Mounted, Overlay};
@@ -48,16 +47,12 @@ impl Overlay {
         let mut changes = Vec::new();
         let removed = self.remove_file(&mounted, &state, dir, &named, time, &mut changes)?;
         let key = self.key(dir.file(), name);
-        let hides = match (state.view.dentry(key.by_ref()), &named.base) {
-            (Some(dentry), _) => dentry.hides,
-            (None, _) if want_dir => {
+        let hides = match state.view.dentry(key.by_ref()) {
+            Some(dentry) => dentry.hides,
+            None if want_dir => {
                 self.hides_of_removed_dir(&mounted, &state, dir, key.by_ref(), &named)?
             }
-            (None, Some((found, _))) => Some(found.stamp.0),
-            (None, None) => {
-                let hidden = self.hidden(&mounted, &state, dir, key.by_ref())?;
-                hidden_stamp(state.view.inode(named.file), hidden.as_ref())
-            }
+            None => self.hidden_stamp(&mounted, &state, dir, key.by_ref(), &named)?,
         };
         changes.push(match hides {
             Some(_) => Change::Dentry {

@@ -369,10 +369,12 @@ impl Ops for Vfs {
     }
 
     fn release(&self, node: NodeId, to_write: bool) {
-        if to_write && let Some(mut count) = self.0.writers.get_mut(&node) {
-            *count = count.saturating_sub(1);
+        if to_write {
+            self.0.writers.remove_if_mut(&node, |_, count| {
+                *count -= 1;
+                *count == 0
+            });
         }
-        self.0.writers.remove_if(&node, |_, count| *count == 0);
     }
 
     fn read(&self, node: NodeId, offset: u64, len: u32, out: &mut Vec<u8>) -> OpResult<()> {

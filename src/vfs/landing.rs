@@ -99,10 +99,10 @@ impl Vfs {
             })?;
             Ok((effects, stale, before))
         });
-        if let Some(mut count) = inner.settling.get_mut(&parent.id) {
+        inner.settling.remove_if_mut(&parent.id, |_, count| {
             *count -= 1;
-        }
-        inner.settling.remove_if(&parent.id, |_, count| *count == 0);
+            *count == 0
+        });
         let (effects, stale, before) = done?;
         inner.drop_stale(&stale);
         self.tell_watchers(before);

@@ -56,20 +56,16 @@ const BEYOND_PLAIN: &[(&str, f64)] = &[
 pub fn verdicts(row: &str, of: impl Fn(Kind) -> Option<f64>) -> Vec<String> {
     let own = TARGETS
         .iter()
+        .map(|&(prefix, other, aim)| (prefix, Kind::Branchfs, other, aim))
+        .chain(OF_VARIANTS.iter().copied())
         .filter(|(prefix, ..)| row.starts_with(prefix) && !row.ends_with("p99"));
-    let verdict = |&(_, other, aim): &(&str, Kind, f64)| {
-        let ratio = of(Kind::Branchfs)? / of(other)?;
-        let word = if ratio <= aim { "yes" } else { "no" };
-        Some(format!("{aim} {}: {word} ({ratio:.2})", other.name()))
-    };
-    let variants = OF_VARIANTS
-        .iter()
-        .filter(|(prefix, ..)| row.starts_with(prefix));
-    let variant = |&(_, own, other, aim): &(&str, Kind, Kind, f64)| {
+    let verdict = |(_, own, other, aim): (&str, Kind, Kind, f64)| {
         let ratio = of(own)? / of(other)?;
         let word = if ratio <= aim { "yes" } else { "no" };
-        let (own, other) = (own.name(), other.name());
-        Some(format!("{own} {aim} {other}: {word} ({ratio:.2})"))
+        let with = own
+            .option()
+            .map_or(String::new(), |name| format!("{name} "));
+        Some(format!("{with}{aim} {}: {word} ({ratio:.2})", other.name()))
     };
     let beyond = BEYOND_PLAIN
         .iter()
@@ -80,7 +76,6 @@ pub fn verdicts(row: &str, of: impl Fn(Kind) -> Option<f64>) -> Vec<String> {
         Some(format!("{aim} more than plain: {word} ({more:.2})"))
     };
     own.filter_map(verdict)
-        .chain(variants.filter_map(variant))
         .chain(beyond.filter_map(difference))
         .collect()
 }
