@@ -72,6 +72,8 @@ pub(super) struct EventLog {
     attrs: HashMap<u64, SmallVec<[OldAttr; 1]>>,
     /// How many names in the old directory an inode has that is no directory.
     kept_links: HashMap<u64, u32>,
+    /// Published files that the owner's store still has a name of.
+    in_store: HashSet<u64>,
     /// Names that were kept and do not count any more.
     gone_early: HashSet<OldName>,
     /// The newest version that has events, or a later one.
@@ -176,9 +178,19 @@ impl EventLog {
         node.happened((at, u32::MAX))
     }
 
-    /// How many of an inode's names are in the old directory, where only we see them.
+    /// How many of an inode's names are in the old directory or the owner's store, where only we
+    /// see them.
     pub(super) fn kept_links(&self, ino: u64) -> u32 {
-        self.kept_links.get(&ino).copied().unwrap_or(0)
+        let kept = self.kept_links.get(&ino).copied().unwrap_or(0);
+        kept + u32::from(self.in_store.contains(&ino))
+    }
+
+    /// Says whether the owner's store has a name of a published file.
+    pub(super) fn set_in_store(&mut self, ino: u64, is_named: bool) {
+        match is_named {
+            true => self.in_store.insert(ino),
+            false => self.in_store.remove(&ino),
+        };
     }
 
     /// A kept name of this object is gone from the old directory, though its event is still here.

@@ -46,6 +46,15 @@ pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
     Ok(names)
 }
 
+/// Whose a name is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// In the old directory.
+    Ours,
+    /// In the owner's store.
+    Owners,
+}
+
 /// Removes one name; with REMOVEDIR, a directory.
 pub(super) fn unlink(
     disk: &Disk,
@@ -204,7 +213,7 @@ impl Base {
             other => Some(other?),
         };
         if raw.is_none_or(|raw| raw.attr.kind != Kind::Dir) {
-            self.unlink(old, &doomed.name)?;
+            self.unlink_old(old, &doomed.name)?;
             if let Some(ident) = doomed.link {
                 self.layout.write().events.unkept(ident);
             }
@@ -224,7 +233,7 @@ impl Base {
             match stat_at(&dir, &name) {
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno),
-                Ok(raw) if raw.attr.kind != Kind::Dir => self.unlink(dir.as_fd(), &name)?,
+                Ok(raw) if raw.attr.kind != Kind::Dir => self.unlink_old(dir.as_fd(), &name)?,
                 Ok(_) => self.move_up(dir.as_fd(), &name, moved_up)?,
             }
         }
@@ -260,38 +269,62 @@ impl Base {
         }
     }
 
-    /// Removes one name of a file, in the old directory or in one of the owner's. If the file lives
-    /// on under another, that one's ctime moves, and it goes on showing the one that it had. It is
-    /// no error when the name is not there.
+    /// The files with these inode numbers are about to be the base's, or are, and have another name
+    /// in the owner's store: no link that counts, until [`Base::unlink`] removes it.
+    pub fn named_in_store(&self, files: impl IntoIterator<Item = u64>) {
+        let mut layout = self.layout.write();
+        for ino in files {
+            layout.events.set_in_store(ino, true);
+        }
+    }
+
+    /// Removes a name of a file that is in or below the old directory.
+    fn unlink_old(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let shown = |raw: &Raw| self.ids.shown_ctime(raw.ident, raw.attr.ctime);
+        self.unlink_showing(dir, name, Whose::Ours, shown)
+    }
+
+    /// Removes the name that the owner's store has of a file. If the file lives on under another,
+    /// that one's ctime moves, and it goes on showing the one that it had. It is no error when the
+    /// name is not there.
     pub fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
         let shown = |raw: &Raw| self.ids.shown_ctime(raw.ident, raw.attr.ctime);
-        self.unlink_showing(dir, name, shown)
+        self.unlink_showing(dir, name, Whose::Owners, shown)
     }
 
     /// [`Base::unlink`] of a name that was removed before and that a power cut may have brought
     /// back: the ctime came back with it, and it was we who had moved that.
     pub fn unlink_again(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
         let shown = |raw: &Raw| self.ids.last_shown_ctime(raw.ident, raw.attr.ctime);
-        self.unlink_showing(dir, name, shown)
+        self.unlink_showing(dir, name, Whose::Owners, shown)
     }
 
     fn unlink_showing(
         &self,
         dir: BorrowedFd<'_>,
         name: &[u8],
+        whose: Whose,
         shown: impl Fn(&Raw) -> Time,
     ) -> Result<(), Errno> {
         let raw = match stat_at(dir, name) {
             Err(Errno::NOENT) => return Ok(()),
             other => other?,
         };
+        let ino = raw.ident.ino;
         if raw.attr.nlink < 2 {
-            return gone_is_fine(unlink(&self.reach.disk, dir, name, AtFlags::empty()));
+            gone_is_fine(unlink(&self.reach.disk, dir, name, AtFlags::empty()))?;
+            if whose == Whose::Owners {
+                self.layout.write().events.set_in_store(ino, false);
+            }
+            return Ok(());
         }
         let fd = open_beneath(dir, name, OFlags::PATH)?;
-        let layout = self.layout.write();
+        let mut layout = self.layout.write();
         let shown = shown(&raw);
         gone_is_fine(unlink(&self.reach.disk, dir, name, AtFlags::empty()))?;
+        if whose == Whose::Owners {
+            layout.events.set_in_store(ino, false);
+        }
         let now = stat_at(&fd, b"")?.attr.ctime;
         self.ids.keep_ctime(layout.version, raw.ident, shown, now);
         Ok(())

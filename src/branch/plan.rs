@@ -18,12 +18,18 @@ use super::{BranchError, Workspace};
 use crate::base::{Expect, Found, Plan, Shown, Staging, Stamp, Step, Want};
 use crate::tree::{Dentry, FileId, Inode, Kind, View};
 
+/// A blob that is a published file itself now.
+pub(super) struct Linked {
+    pub blob: u64,
+    /// Its inode number, which is the file's too.
+    pub ino: u64,
+}
+
 /// A plan, and what must hold for it.
 pub(super) struct Planned {
     pub plan: Plan,
     pub expect: Vec<Expect>,
-    /// Blobs that are the published files themselves now.
-    pub linked: Vec<u64>,
+    pub linked: Vec<Linked>,
 }
 
 /// A name of the view with its base path and its path in the view.
@@ -53,7 +59,7 @@ pub(super) struct Planner<'a> {
     pub(super) epochs: [u64; 2],
     pub(super) staging: &'a mut Staging,
     expect: Vec<Expect>,
-    pub(super) linked: Vec<u64>,
+    pub(super) linked: Vec<Linked>,
     steps: Vec<Step>,
     /// Pass 3: a file's exchange may be planned while pass 2 is, but its directory must be there.
     exchanges: Vec<Step>,

@@ -10,6 +10,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use super::plan::Linked;
 use super::unfinished::{Stage, Unfinished};
 use super::{BranchError, Record, State, What, Workspace, unchanged};
 use crate::base::{Applied, Sealed};
@@ -118,7 +119,7 @@ impl Workspace {
 
     /// Stages, checks and writes down a plan, and makes it durable that it will be carried out.
     /// Returns the blobs that it makes files of the base, too.
-    fn prepare(&self, view: &View, epochs: [u64; 2]) -> Result<(Vec<u64>, Sealed), BranchError> {
+    fn prepare(&self, view: &View, epochs: [u64; 2]) -> Result<(Vec<Linked>, Sealed), BranchError> {
         let id = self
             .table
             .next_plan
@@ -185,14 +186,14 @@ impl Workspace {
 
     /// After the flip is in the journal: durable first, then the plan is done with. What the store
     /// calls files that are the base's now goes here, so that nobody has seen their ctime before.
-    pub(super) fn settle(&self, sealed: &Sealed, linked: &[u64]) -> Result<(), BranchError> {
+    pub(super) fn settle(&self, sealed: &Sealed, linked: &[Linked]) -> Result<(), BranchError> {
         self.barrier()?;
         failpoint::reach("publish-settled");
         self.base.finish(sealed)?;
         failpoint::reach("publish-finished");
-        for id in linked {
+        for Linked { blob, .. } in linked {
             let unlink = |dir: BorrowedFd<'_>, name: &[u8]| self.base.unlink(dir, name);
-            if let Err(error) = self.store.blob_unname(BlobId(*id), unlink) {
+            if let Err(error) = self.store.blob_unname(BlobId(*blob), unlink) {
                 log::warn!("a published file has a name too many: {error}");
             }
         }
@@ -204,15 +205,15 @@ impl Workspace {
     }
 
     /// Gives back what main alone referred to and the base has now.
-    pub(super) fn drop_published(&self, main: &State, view: &View, linked: &[u64]) {
+    pub(super) fn drop_published(&self, main: &State, view: &View, linked: &[Linked]) {
         for (_, inode) in view.inodes() {
             let Content::File(extents) = &inode.content else {
                 continue;
             };
             for extent in extents.iter() {
                 // A linked blob is the base's file now: only its name in the store goes, later.
-                let is_linked =
-                    matches!(extent.source, Source::Blob { id, .. } if linked.contains(&id));
+                let is_linked = matches!(extent.source, Source::Blob { id, .. }
+                    if linked.iter().any(|linked| linked.blob == id));
                 if !is_linked {
                     self.free(main, extent);
                 }
@@ -246,6 +247,7 @@ impl Workspace {
                 continue;
             };
             log::info!("finishing publish {id} that was cut short");
+            self.base.named_in_store(self.store.linked_blobs()?);
             let done = self.base.redo(&sealed, |_| ());
             let mut publish = Unfinished {
                 sealed,

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::plan::Planner;
+use super::plan::{Linked, Planner};
 use super::{BranchError, Workspace};
 use crate::base::{AttrSet, Slot, StagedIno};
 use crate::store::BlobId;
@@ -145,8 +145,12 @@ impl Planner<'_> {
         if let Err(errno) = unlinked {
             log::warn!("{name:?} stays in the stage directory: {errno}");
         }
-        self.linked.push(id);
-        Ok(staged?)
+        let staged = staged?;
+        self.linked.push(Linked {
+            blob: id,
+            ino: staged.0,
+        });
+        Ok(staged)
     }
 }
 

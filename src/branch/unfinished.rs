@@ -13,6 +13,7 @@
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
+use super::plan::Linked;
 use super::publish::flip;
 use super::{BranchError, Record, State, Workspace};
 use crate::base::{Applied, Sealed};
@@ -35,7 +36,7 @@ pub(super) struct Unfinished {
     /// What main showed.
     pub view: View,
     /// Blobs that are files of the base now.
-    pub linked: Vec<u64>,
+    pub linked: Vec<Linked>,
     pub stage: Stage,
     /// Whether another process began it. What that had in memory is found by looking, once it is
     /// finished: `view` and `linked` are empty.
@@ -55,6 +56,8 @@ impl Workspace {
             publish.stage = Stage::Flip(applied);
         }
         if let Stage::Flip(applied) = &publish.stage {
+            let linked = publish.linked.iter();
+            self.base.named_in_store(linked.map(|linked| linked.ino));
             // Reads follow the base at once, whether or not the journal has room for the record.
             flip(main, applied.version);
             failpoint::reach("publish-flipped");

@@ -54,7 +54,7 @@ pub(super) struct File {
     disk: Disk,
 }
 
-/// How large a file is.
+/// How large a file is, and which.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {
     /// Length in bytes.
@@ -63,6 +63,8 @@ pub(super) struct Size {
     pub(super) allocated_bytes: u64,
     /// Names.
     pub(super) links: u64,
+    /// Inode number.
+    pub(super) ino: u64,
 }
 
 impl Size {
@@ -71,6 +73,7 @@ impl Size {
             len_bytes: stat.st_size as u64,
             allocated_bytes: stat.st_blocks as u64 * 512,
             links: stat.st_nlink,
+            ino: stat.st_ino,
         }
     }
 }

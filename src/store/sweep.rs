@@ -69,6 +69,16 @@ impl Store {
         Ok(swept)
     }
 
+    /// The inode numbers of the blobs that have another name outside the store.
+    pub fn linked_blobs(&self) -> Result<Vec<u64>, StoreError> {
+        let mut linked = Vec::new();
+        self.data.blobs.for_each(|_, size| {
+            linked.extend((size.links > 1).then_some(size.ino));
+            Ok(())
+        })?;
+        Ok(linked)
+    }
+
     /// Removes the blobs that have another name outside the store. To be called when every publish
     /// is finished: then no view names such a blob any more. `unlink` as for
     /// [`Store::blob_unname`].

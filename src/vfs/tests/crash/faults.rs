@@ -178,3 +178,14 @@ fn a_publish_that_stops_anywhere_hides_no_name_of_a_file() {
             .unwrap_or_else(|text| panic!("call {after}: {text}"));
     }
 }
+
+#[test]
+fn a_file_changed_while_its_publish_is_stopped_counts_no_name_in_the_store() {
+    let fault = Fault {
+        after: 52,
+        errno: Errno::IO,
+        lasting: true,
+    };
+    let failed = run(1_795_287_658_072_667, fault).unwrap_or_else(|text| panic!("{text}"));
+    assert!(failed > 0);
+}
