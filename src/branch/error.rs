@@ -223,6 +223,19 @@ pub enum BranchError {
     Base(#[from] BaseError),
 }
 
+impl BranchError {
+    /// Whether the store is damaged, and could be opened with `rescue`.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            BranchError::Store(StoreError::Damaged { .. } | StoreError::Missing { .. })
+                | BranchError::BadRecord { .. }
+                | BranchError::Dangling { .. }
+                | BranchError::Misfit { .. }
+        )
+    }
+}
+
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

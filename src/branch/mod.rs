@@ -83,6 +83,8 @@ pub struct WorkspaceOptions {
     pub trash: Duration,
     /// Whether every change is refused.
     pub read_only: bool,
+    /// Whether a damaged store is opened all the same, for what it still holds. Needs `read_only`.
+    pub rescue: bool,
     /// What all branches may be together.
     pub maxima: Maxima,
 }

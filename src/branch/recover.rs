@@ -18,7 +18,7 @@ use super::{
     WorkspaceOptions, apply, clock,
 };
 use crate::base::{Base, BaseConfig, EventRecord, IdConfig, IdEntry};
-use crate::store::{Recovery, Store, StoreError, StoreOptions};
+use crate::store::{Recovery, Rescue, Store, StoreError, StoreOptions};
 use crate::tree::{BranchId, Change, FileId, Time, View};
 
 /// Where a workspace is.
@@ -348,6 +348,7 @@ impl Workspace {
     pub fn open(places: Places, options: WorkspaceOptions) -> Result<Workspace, BranchError> {
         let store_options = StoreOptions {
             read_only: options.read_only,
+            rescue: options.rescue,
             ..StoreOptions::default()
         };
         Workspace::open_with(places, options, &store_options)
@@ -363,11 +364,13 @@ impl Workspace {
         let store = Arc::new(opened.store);
         let mut replay = Replay::new();
         let clean = opened.recovery.clean;
-        read(&mut replay, opened.recovery)?;
+        read(&mut replay, opened.recovery, options.rescue)?;
         // Also where a crash came between making the store and its first records.
         if replay.table.branch(BranchId::MAIN).is_none() {
             let main = Arc::new(new_main(&options));
-            log_main(&store, &main)?;
+            if !options.rescue {
+                log_main(&store, &main)?;
+            }
             replay.table.insert(main);
         }
         let sink = store.clone();
@@ -513,7 +516,7 @@ fn log_main(store: &Store, main: &Branch) -> Result<(), BranchError> {
     Ok(())
 }
 
-fn read(replay: &mut Replay, recovery: Recovery) -> Result<(), BranchError> {
+fn read(replay: &mut Replay, recovery: Recovery, rescue: bool) -> Result<(), BranchError> {
     if recovery.dropped_bytes > 0 {
         log::warn!(
             "the machine stopped without a clean unmount: {} bytes of the journal that were not \
@@ -521,12 +524,32 @@ fn read(replay: &mut Replay, recovery: Recovery) -> Result<(), BranchError> {
             recovery.dropped_bytes
         );
     }
+    let mut misfits = 0_u64;
     for record in recovery.records {
         let record = record?;
         let lsn = record.lsn.0;
         let decoded = Record::decode(&record.payload)
-            .map_err(|source| BranchError::BadRecord { lsn, source })?;
-        replay.record(lsn, decoded)?;
+            .map_err(|source| BranchError::BadRecord { lsn, source });
+        match decoded.and_then(|decoded| replay.record(lsn, decoded)) {
+            Err(error) if rescue => {
+                misfits += 1;
+                log::warn!("left out: {error}");
+            }
+            done => done?,
+        }
+    }
+    if let Some(Rescue {
+        damage,
+        missing_records,
+    }) = recovery.rescue
+    {
+        log::error!(
+            "the store is damaged: {damage}; at least {missing_records} records are lost, what is \
+             shown is what can still be read"
+        );
+    }
+    if misfits > 0 {
+        log::error!("{misfits} records that do not fit what is left were left out");
     }
     Ok(())
 }

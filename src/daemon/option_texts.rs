@@ -103,6 +103,13 @@ pub const OPTION_TEXTS: &[OptionText] = &[
          rw does not undo it, unless ro was given at a remount.",
     ),
     flag(
+        "rescue",
+        "Mount a store that is damaged, which is refused otherwise, and show what it still holds: \
+         every record of it that checks by itself. Implies ro, and changes nothing in the store or \
+         the base. What is lost and what is left out with it, the log says; copy what is needed to \
+         another place.",
+    ),
+    flag(
         "remount",
         "Change the options of a mount that is there: ro, rw, the ones that every file system has, \
          and policy. Another option that is not as before is an error that names it.",

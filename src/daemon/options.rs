@@ -66,6 +66,8 @@ pub struct MountOptions {
     /// `writeback`: writes wait in the kernel's page cache until they are asked for by fsync(2), a
     /// close, a fork or a commit, or the kernel has time.
     pub writeback: bool,
+    /// `rescue`: show what a damaged store still holds; a mount with it is always read-only.
+    pub rescue: bool,
     /// `store=DIR`: where the branches are kept, instead of `.branchfs` in the base.
     pub store: Option<PathBuf>,
     /// `allow_other`: users other than the one who mounts may use the mount (always, for root).
@@ -88,6 +90,7 @@ impl Default for MountOptions {
             show_ctl: false,
             no_xattr: false,
             writeback: false,
+            rescue: false,
             store: None,
             allow_other: false,
             read_only: false,
@@ -240,6 +243,7 @@ impl MountOptions {
             (b"show_ctl", _) => self.show_ctl = true,
             (b"noxattr", _) => self.no_xattr = true,
             (b"writeback", _) => self.writeback = true,
+            (b"rescue", _) => self.rescue = true,
             (b"allow_other", _) => self.allow_other = true,
             (b"ro", _) => self.read_only = true,
             (b"rw", _) => self.read_only = false,
@@ -377,7 +381,7 @@ mod tests {
         let list = [
             "policy=merge,publish=manual,trash=30m,show_ctl,noxattr,writeback",
             "max_bytes=2G,max_branches=9,max_depth=3",
-            "store=/a\\,b,allow_other,ro,noexec",
+            "store=/a\\,b,allow_other,ro,rescue,noexec",
         ]
         .join(",");
         let options = parse(&list).unwrap();
@@ -398,6 +402,7 @@ mod tests {
             show_ctl: true,
             no_xattr: true,
             writeback: true,
+            rescue: true,
             store: Some("/a,b".into()),
             allow_other: true,
             read_only: true,

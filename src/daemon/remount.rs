@@ -37,6 +37,7 @@ pub fn mounted_options(mountpoint: &Path) -> Result<MountOptions, DaemonError> {
             ("show_ctl", value) => options.show_ctl = value == "true",
             ("noxattr", value) => options.no_xattr = value == "true",
             ("writeback", value) => options.writeback = value == "true",
+            ("rescue", value) => options.rescue = value == "true",
             ("max_bytes" | "max_branches", "none") => {}
             ("publish" | "trash" | "max_bytes" | "max_branches" | "max_depth", _) => options
                 .apply(format!("{key}={value}").as_ref())
@@ -97,6 +98,7 @@ fn refuse_fixed(now: &MountOptions, wanted: &MountOptions) -> Result<(), DaemonE
         ("show_ctl", now.show_ctl != wanted.show_ctl),
         ("noxattr", now.no_xattr != wanted.no_xattr),
         ("writeback", now.writeback != wanted.writeback),
+        ("rescue", now.rescue != wanted.rescue),
         ("rw", now.read_only && !wanted.read_only),
     ];
     match fixed.into_iter().find(|(_, differs)| *differs) {

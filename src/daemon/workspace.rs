@@ -47,7 +47,8 @@ pub struct Request {
 }
 
 /// Mounts a workspace; see [`serve`] for when it returns.
-pub fn mount_workspace(request: Request) -> Result<(), DaemonError> {
+pub fn mount_workspace(mut request: Request) -> Result<(), DaemonError> {
+    request.options.read_only |= request.options.rescue;
     clear_dead_mount(&request.base)?;
     let base = canonical(&request.base)?;
     let mountpoint = match &request.mountpoint {
@@ -109,6 +110,7 @@ fn workspace_options(options: &MountOptions) -> WorkspaceOptions {
         },
         trash: options.trash,
         read_only: options.read_only,
+        rescue: options.rescue,
         maxima: options.maxima,
     }
 }
@@ -118,6 +120,8 @@ fn workspace_options(options: &MountOptions) -> WorkspaceOptions {
 enum BuildError {
     #[error(transparent)]
     Branch(#[from] branch::BranchError),
+    #[error("{0}; branchfs mount BASE -o rescue shows, read-only, what can still be read")]
+    Damaged(branch::BranchError),
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -133,7 +137,11 @@ fn build(
     let cache_writes = Arc::new(CacheWrites::default());
     let visitor = MountVisitor::start(flushed.clone())?;
     let write_back = WriteBack::start(flushed, cache_writes.clone())?;
-    let workspace = Arc::new(Workspace::open(places, workspace_options(options))?);
+    let workspace = Workspace::open(places, workspace_options(options));
+    let workspace = Arc::new(workspace.map_err(|error| match error.is_damage() {
+        true => BuildError::Damaged(error),
+        false => BuildError::Branch(error),
+    })?);
     if workspace.options.publish == PublishMode::Sync
         && let Err(error) = workspace.publish()
     {
@@ -149,6 +157,7 @@ fn build(
             ("show_ctl", options.show_ctl),
             ("noxattr", options.no_xattr),
             ("writeback", options.writeback),
+            ("rescue", options.rescue),
         ],
     );
     let vfs = Vfs::new(

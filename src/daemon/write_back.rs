@@ -14,11 +14,12 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 
 use super::detach::ask;
 use super::mountinfo::MountTable;
@@ -76,7 +77,13 @@ fn turn(
     writes: &CacheWrites,
 ) -> Result<(), rustix::io::Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, mountpoint, flags, Mode::empty()).and_then(rustix::fs::syncfs)?;
+    let dir = rustix::fs::openat(CWD, mountpoint, flags, Mode::empty())?;
+    if !requests.is_of(&dir)? {
+        // It was unmounted, and then the kernel has written everything. What is below it may take
+        // minutes to sync, and is none of ours.
+        return Ok(());
+    }
+    rustix::fs::syncfs(dir)?;
     let waiting = requests.waiting();
     // Each caller is in the middle of one.
     if waiting.is_some_and(|waiting| waiting <= callers) {
@@ -95,23 +102,36 @@ fn turn(
     Ok(())
 }
 
-/// How many requests the mount has that are not answered: `waiting` in its directory of
-/// `/sys/fs/fuse/connections`, which is not mounted everywhere. It says something new only to who
-/// opens it anew.
-struct Requests(Option<PathBuf>);
+/// The requests of the mount, by its device number where the mount table tells that.
+struct Requests(Option<(u32, u32)>);
 
 impl Requests {
     fn of(mountpoint: &Path) -> Requests {
         let table = MountTable::read().ok();
         let mount = table.as_ref().and_then(|table| table.top_at(mountpoint));
-        Requests(mount.map(|mount| {
-            let connection = mount.device.1;
-            format!("/sys/fs/fuse/connections/{connection}/waiting").into()
-        }))
+        Requests(
+            mount
+                .filter(|mount| mount.is_branchfs())
+                .map(|mount| mount.device),
+        )
     }
 
+    /// Whether a directory is of the mount, as far as that is known.
+    fn is_of(&self, dir: &OwnedFd) -> Result<bool, rustix::io::Errno> {
+        let Some(device) = self.0 else {
+            return Ok(true);
+        };
+        // No request: the number is in the kernel.
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let found = rustix::fs::statx(dir, c"", flags, StatxFlags::empty())?;
+        Ok((found.stx_dev_major, found.stx_dev_minor) == device)
+    }
+
+    /// How many are not answered: `waiting` in the directory of the connection, which is not
+    /// mounted everywhere. It says something new only to who opens it anew.
     fn waiting(&self) -> Option<usize> {
-        let text = fs::read_to_string(self.0.as_ref()?).ok()?;
-        text.trim().parse().ok()
+        let (_, connection) = self.0?;
+        let waiting = format!("/sys/fs/fuse/connections/{connection}/waiting");
+        fs::read_to_string(waiting).ok()?.trim().parse().ok()
     }
 }

@@ -18,8 +18,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use super::files::{Access, Dir, File, Size};
+use super::files::{Access, Dir, File};
 use super::handles::{DirKey, Handle, Handles, Key};
+use super::size::Size;
 use super::{BlobId, StoreError};
 
 const COUNTER_BITS: u32 = 36;

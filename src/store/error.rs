@@ -177,6 +177,12 @@ pub enum Cause {
         /// The errno, 0 where the failure carried none.
         errno: i32,
     },
+    /// It was opened to read what a damaged store still holds.
+    #[error("it is damaged ({what}) and shows what can still be read")]
+    Damaged {
+        /// What was found first.
+        what: String,
+    },
     /// The program itself is in doubt.
     #[error("{why}")]
     Doubt {

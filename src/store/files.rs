@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use super::StoreError;
 use super::faults::Faults;
 use super::map::Map;
+use super::size::Size;
 use crate::sys::disk::{Change, Disk};
 use crate::sys::mapping::SharedMapping;
 use crate::sys::rename::At;
@@ -52,30 +53,6 @@ pub(super) struct File {
     name: Arc<str>,
     faults: Faults,
     disk: Disk,
-}
-
-/// How large a file is, and which.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Size {
-    /// Length in bytes.
-    pub(super) len_bytes: u64,
-    /// Bytes on disk.
-    pub(super) allocated_bytes: u64,
-    /// Names.
-    pub(super) links: u64,
-    /// Inode number.
-    pub(super) ino: u64,
-}
-
-impl Size {
-    fn of(stat: &rustix::fs::Stat) -> Size {
-        Size {
-            len_bytes: stat.st_size as u64,
-            allocated_bytes: stat.st_blocks as u64 * 512,
-            links: stat.st_nlink,
-            ino: stat.st_ino,
-        }
-    }
 }
 
 fn error(operation: &'static str, file: &str, errno: Errno) -> StoreError {

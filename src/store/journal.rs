@@ -97,6 +97,12 @@ impl SegmentHeader {
         b
     }
 
+    /// The store's uuid by itself, where the header checks.
+    pub(super) fn uuid(b: &[u8; SEGMENT_HEADER_BYTES]) -> Option<[u8; 16]> {
+        let checks = &b[..8] == MAGIC && crc32fast::hash(&b[..60]) == u32_at(b, 60);
+        checks.then(|| b[8..24].try_into().expect("16 bytes"))
+    }
+
     /// Reads the header of segment number `segment` of the store `uuid`.
     pub(super) fn decode(b: &[u8], uuid: &[u8; 16], segment: u64) -> Result<Self, Damage> {
         if b.len() < SEGMENT_HEADER_BYTES {

@@ -54,7 +54,9 @@ mod reader;
 mod records;
 mod recovery;
 mod release;
+mod rescue;
 mod segments;
+mod size;
 mod superblock;
 mod sweep;
 #[cfg(test)]
@@ -76,6 +78,7 @@ pub use error::{Cause, Damage, StoreError};
 pub use open::{Opened, Recovery, StoreOptions};
 pub use records::{Record, Records, Source};
 pub use release::Dead;
+pub use rescue::Rescue;
 pub use sweep::{Live, SweepMark, Swept};
 pub use verify::{BlobFile, Problem, Report, SegmentFile, verify};
 pub use writer::CheckpointWriter;

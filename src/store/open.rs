@@ -12,16 +12,17 @@ use super::checkpoint::{self, Source};
 use super::faults::Faults;
 use super::files::{Access, Dir};
 use super::handles::Handles;
-use super::journal::Journal;
+use super::journal::{Journal, Position, Recovered};
 use super::mounted::{self, Mounted};
 use super::reader::Reader;
 use super::records::Records;
 use super::recovery::{self, Input, Plan};
 use super::release::{Reclaimer, ReleaseQueue};
+use super::rescue::{self, Rescue};
 use super::segments::{CHUNK_BYTES, Segments};
 use super::superblock::{self, Superblock};
 use super::writer::Checkpoints;
-use super::{Data, Store, StoreError};
+use super::{Cause, Data, Lsn, Store, StoreError};
 use crate::sys;
 use crate::sys::disk::Disk;
 
@@ -35,6 +36,8 @@ pub struct StoreOptions {
     pub data_segment_bytes: u64,
     /// Change nothing, and share the store with other readers.
     pub read_only: bool,
+    /// Open a damaged store all the same, with what it still holds. Needs `read_only`.
+    pub rescue: bool,
     /// The boot id to believe in instead of the kernel's, so that a test can lose power.
     pub boot_id: Option<[u8; 16]>,
     /// Whether a thread frees what is released; else only [`Store::reclaim`] does.
@@ -49,6 +52,7 @@ impl Default for StoreOptions {
             journal_segment_bytes: 16 << 20,
             data_segment_bytes: 64 << 20,
             read_only: false,
+            rescue: false,
             boot_id: None,
             reclaims: true,
             disk: Default::default(),
@@ -80,6 +84,8 @@ pub struct Recovery {
     pub dropped_bytes: u64,
     /// Checkpoints that were damaged and done without.
     pub damaged_checkpoints: Vec<StoreError>,
+    /// The store is damaged, and the records are what is left.
+    pub rescue: Option<Rescue>,
 }
 
 impl Store {
@@ -91,7 +97,21 @@ impl Store {
     /// [`StoreError::Locked`], [`StoreError::NewerStore`], [`StoreError::NewerReadOnly`],
     /// [`StoreError::NotAStore`] (read-only), [`StoreError::Damaged`], [`StoreError::Full`].
     pub fn open(dir: OwnedFd, options: &StoreOptions) -> Result<Opened, StoreError> {
-        Store::open_with(dir, options, Faults::none())
+        if !options.rescue {
+            return Store::open_with(dir, options, Faults::none());
+        }
+        assert!(options.read_only, "a damaged store is only read");
+        let again = dir.try_clone().map_err(|source| StoreError::Io {
+            operation: "open",
+            file: ".".to_owned(),
+            source,
+        })?;
+        match Store::open_with(dir, options, Faults::none()) {
+            Err(damage @ (StoreError::Damaged { .. } | StoreError::Missing { .. })) => {
+                rescue(again, options, damage)
+            }
+            opened => opened,
+        }
     }
 
     pub(super) fn open_with(
@@ -115,16 +135,12 @@ impl Store {
             None if writable => create(&root, options)?,
             None => return Err(StoreError::NotAStore),
         };
-        let boot_id = match options.boot_id {
-            Some(id) => id,
-            None => recovery::boot_id()?,
-        };
         let mounted = Mounted::read(&root)?;
         let input = Input {
             root: &root,
             uuid: superblock.uuid,
             mounted,
-            boot_id,
+            boot_id: boot_id(options)?,
         };
         let plan = recovery::plan(&input)?;
         let records = records(&input, &plan)?;
@@ -138,6 +154,7 @@ impl Store {
             records,
             dropped_bytes: plan.dropped_bytes,
             damaged_checkpoints: plan.damaged,
+            rescue: None,
         };
         let next_address = mounted.clean.then_some(mounted.next_address);
         let found = Found {
@@ -157,6 +174,68 @@ impl Store {
             recovery,
         })
     }
+}
+
+fn boot_id(options: &StoreOptions) -> Result<[u8; 16], StoreError> {
+    options.boot_id.map_or_else(recovery::boot_id, Ok)
+}
+
+/// Opens a store that cannot be opened because of `damage`, to read what it still holds.
+fn rescue(dir: OwnedFd, options: &StoreOptions, damage: StoreError) -> Result<Opened, StoreError> {
+    let root = Dir::root(dir, Faults::none(), options.disk.clone())?;
+    let lock = super::lock::lock(&root, false)?;
+    let superblock = match Superblock::read(&root, false) {
+        Ok(Some(superblock)) => superblock,
+        Ok(None) | Err(StoreError::Damaged { .. }) => {
+            rescue::superblock(&root, options.data_segment_bytes)?.ok_or(StoreError::NotAStore)?
+        }
+        Err(error) => return Err(error),
+    };
+    let mounted = Mounted::read(&root).or_else(|error| match error {
+        // As if it had been closed: then everything that checks is taken.
+        StoreError::Damaged { .. } | StoreError::Missing { .. } => Ok(Mounted {
+            clean: true,
+            ..Mounted::default()
+        }),
+        other => Err(other),
+    })?;
+    let input = Input {
+        root: &root,
+        uuid: superblock.uuid,
+        mounted,
+        boot_id: boot_id(options)?,
+    };
+    let rescued = rescue::read(&input, damage)?;
+    let found = Found {
+        superblock,
+        mounted,
+        next_address: None,
+        journal: Recovered {
+            end: Position::START,
+            bytes: 0,
+            covered: Lsn(0),
+        },
+        checkpoint: None,
+        killed: false,
+        intact: false,
+    };
+    let mut store = assemble(root, options, found)?;
+    store._lock = lock;
+    store.poison = OnceLock::from(Cause::Damaged {
+        what: rescued.rescue.damage.to_string(),
+    });
+    Ok(Opened {
+        store,
+        created: false,
+        recovery: Recovery {
+            clean: false,
+            power_loss: rescued.power_loss,
+            records: Records::found(rescued.records),
+            dropped_bytes: 0,
+            damaged_checkpoints: Vec::new(),
+            rescue: Some(rescued.rescue),
+        },
+    })
 }
 
 /// Cuts off what the plan does not keep, then notes durably that the store is in use.
@@ -191,7 +270,7 @@ struct Found {
     superblock: Superblock,
     mounted: Mounted,
     next_address: Option<u64>,
-    journal: super::journal::Recovered,
+    journal: Recovered,
     checkpoint: Option<checkpoint::Mark>,
     killed: bool,
     intact: bool,

@@ -25,22 +25,37 @@ pub struct Record {
     pub payload: Vec<u8>,
 }
 
-/// An iterator over the records: first those of the checkpoint, then the journal's after it.
-pub struct Records {
+/// A checkpoint and the chain of the journal after it.
+struct Chain {
     checkpoint: Option<CheckpointSource>,
     journal: Reader,
     last: Lsn,
 }
 
+/// An iterator over the records: first those of the checkpoint, then the journal's after it.
+pub struct Records(Inner);
+
+enum Inner {
+    Chain(Box<Chain>),
+    Found(std::vec::IntoIter<Record>),
+}
+
 impl Records {
     pub(super) fn new(checkpoint: Option<CheckpointSource>, journal: Reader, last: Lsn) -> Records {
-        Records {
+        Records(Inner::Chain(Box::new(Chain {
             checkpoint,
             journal,
             last,
-        }
+        })))
     }
 
+    /// What a damaged store still holds.
+    pub(super) fn found(records: Vec<Record>) -> Records {
+        Records(Inner::Found(records.into_iter()))
+    }
+}
+
+impl Chain {
     fn next_of_checkpoint(&mut self) -> Result<Option<Record>, StoreError> {
         let Some(source) = &mut self.checkpoint else {
             return Ok(None);
@@ -76,12 +91,8 @@ impl Records {
         }
         Ok(None)
     }
-}
 
-impl Iterator for Records {
-    type Item = Result<Record, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next(&mut self) -> Option<Result<Record, StoreError>> {
         let record = match self.next_of_checkpoint() {
             Ok(None) => self.next_of_journal(),
             other => other,
@@ -92,5 +103,16 @@ impl Iterator for Records {
             self.last = Lsn(0);
         }
         record.transpose()
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Inner::Chain(chain) => chain.next(),
+            Inner::Found(records) => records.next().map(Ok),
+        }
     }
 }

@@ -77,6 +77,7 @@ pub fn open(dir: &Path, random: &mut Random) -> Result<Workspace, BranchError> {
         publish: *random.pick(&[PublishMode::Sync, PublishMode::Async, PublishMode::Manual]),
         trash: Duration::from_secs(if random.once_in(4) { 0 } else { 86400 }),
         read_only: random.once_in(30),
+        rescue: false,
         maxima: Maxima::default(),
     };
     Workspace::open_with(places, options, &store_options())

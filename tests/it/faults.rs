@@ -345,6 +345,48 @@ fn a_flipped_bit_in_the_journal_or_superblock_is_named_and_the_base_stays_readab
 }
 
 #[test]
+fn of_a_damaged_store_rescue_shows_all_the_rest() {
+    let ws = Workspace::with_base(small_base);
+    let branch = ws.fork("b");
+    let text = |i: usize| format!("content {i}");
+    (0..100).for_each(|i| branch.write(format!("n{i}"), text(i)));
+    branch.write("file", b"changed");
+    branch.open("n0").sync_all().expect("fsync");
+    ws.kill();
+    let base = ws.base().to_str().expect("ASCII");
+    ws.branchfs(&["umount", base]).ok();
+    let journal = files(&ws.store(), "journal");
+    let journal = journal.last().expect("a journal segment");
+    flip(journal, 3000);
+    let refused = ws.try_mount().fails();
+    assert!(refused.err.contains("-o rescue"), "{}", refused.err);
+
+    ws.branchfs(&["mount", base, "-o", "rescue"]).ok();
+    let whole = (0..100).filter(|i| {
+        let path = branch.path(format!("n{i}"));
+        fs::read(path).is_ok_and(|bytes| bytes == text(*i).as_bytes())
+    });
+    // One record is of one file.
+    let whole = whole.count();
+    assert!(whole >= 99, "{whole} of 100 files are left");
+    branch.check("file", b"changed");
+    let refused = fs::write(branch.path("more"), b"").expect_err("it is read-only");
+    assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
+    let status = ws.branchfs(&["status", "-w", base]).ok().out;
+    let name = journal.file_name().and_then(|name| name.to_str());
+    assert!(status.contains(name.expect("ASCII")), "{status}");
+    let remount = ["mount", base, "-o", "remount,rw"];
+    assert_eq!(ws.branchfs(&remount).fails().code, 1);
+    ws.branchfs(&["umount", base]).ok();
+
+    // Nothing was changed: with the bit back, all is there.
+    flip(journal, 3000);
+    ws.mount();
+    (0..100).for_each(|i| branch.check(format!("n{i}"), text(i)));
+    branch.check("file", b"changed");
+}
+
+#[test]
 fn a_flipped_bit_in_a_checkpoint_is_named_and_nothing_is_lost() {
     let ws = Workspace::with_base(small_base);
     let branch = ws.fork("b");

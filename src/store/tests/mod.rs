@@ -9,6 +9,7 @@ mod data;
 mod faults;
 mod locking;
 mod recovery;
+mod rescue;
 mod verifying;
 
 use std::fs::{File, OpenOptions};
@@ -45,6 +46,7 @@ impl World {
             journal_segment_bytes: 4096,
             data_segment_bytes: 128 << 10,
             read_only: false,
+            rescue: false,
             boot_id: Some([1; 16]),
             reclaims: true,
             disk: Default::default(),
@@ -61,6 +63,9 @@ impl World {
     }
 
     fn try_open(&self) -> Result<Opened, StoreError> {
+        if self.options.rescue {
+            return Store::open(open_dir(self.temp.path()), &self.options);
+        }
         Store::open_with(
             open_dir(self.temp.path()),
             &self.options,

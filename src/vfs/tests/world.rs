@@ -117,6 +117,7 @@ impl World {
             },
             trash: Duration::from_secs(86400),
             read_only: false,
+            rescue: false,
             maxima: Default::default(),
         };
         let workspace = Workspace::open(places, options).expect("the workspace opens");

@@ -94,6 +94,7 @@ pub fn open(base: &Path, nature: &Nature, boot: u8, disk: Disk) -> Result<Vfs, S
         publish: nature.publish,
         trash: Duration::from_secs(86400),
         read_only: false,
+        rescue: false,
         maxima: Default::default(),
     };
     let store = StoreOptions {
