@@ -72,10 +72,11 @@ pub(super) fn read(input: &Input<'_>, damage: StoreError) -> Result<Rescued, Sto
         false => found.last,
     };
     let journal = found.records.range(..=last);
-    let (mut next, mut missing_records) = (start.0 + 1, 0);
+    // Of a journal that somebody made up, the numbers may end here.
+    let (mut next, mut missing_records) = (start.0.saturating_add(1), 0_u64);
     for (&lsn, (kind, payload)) in journal {
-        missing_records += lsn - next;
-        next = lsn + 1;
+        missing_records = missing_records.saturating_add(lsn.saturating_sub(next));
+        next = lsn.saturating_add(1);
         if *kind == Kind::Payload {
             records.push(Record {
                 source: Source::Journal,
@@ -84,7 +85,8 @@ pub(super) fn read(input: &Input<'_>, damage: StoreError) -> Result<Rescued, Sto
             });
         }
     }
-    missing_records += (mounted.durable.0 + 1).saturating_sub(next);
+    let known = mounted.durable.0.saturating_add(1).saturating_sub(next);
+    missing_records = missing_records.saturating_add(known);
     Ok(Rescued {
         records,
         rescue: Rescue {

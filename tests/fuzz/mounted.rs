@@ -72,15 +72,21 @@ pub fn open(dir: &Path, random: &mut Random) -> Result<Workspace, BranchError> {
         hide: None,
         exclusive: random.once_in(2),
     };
+    let rescue = random.once_in(8);
     let options = WorkspaceOptions {
         policy: *random.pick(&[None, Some(Policy::FirstWinner), Some(Policy::Merge)]),
         publish: *random.pick(&[PublishMode::Sync, PublishMode::Async, PublishMode::Manual]),
         trash: Duration::from_secs(if random.once_in(4) { 0 } else { 86400 }),
-        read_only: random.once_in(30),
-        rescue: false,
+        read_only: rescue || random.once_in(30),
+        rescue,
         maxima: Maxima::default(),
     };
-    Workspace::open_with(places, options, &store_options())
+    let store = StoreOptions {
+        read_only: rescue,
+        rescue,
+        ..store_options()
+    };
+    Workspace::open_with(places, options, &store)
 }
 
 impl Mounted {
