@@ -1,10 +1,10 @@
 //! The files of a store, damaged: journal, checkpoints, superblock and the note of the last use.
 //!
 //! What holds: an open gives an error, or records that are a prefix of those that were written: no
-//! record is changed, invented, reordered or left out of the middle. A rescue may leave some out. A
-//! store that was opened takes new records, and has them after the next open. Half of the time every
-//! checksum is made to match the damage: then nothing holds but that there is no panic, no hang, no
-//! unbounded memory.
+//! record is changed, invented, reordered or left out of the middle. A rescue may leave some out.
+//! A store that was opened takes new records, and has them after the next open. Half of the time
+//! every checksum is made to match the damage: then nothing holds but that there is no panic, no
+//! hang, no unbounded memory.
 
 use std::path::Path;
 
