@@ -8,7 +8,7 @@
 //!
 //! # Order for the owner
 //!
-//! 1. stage, [`super::Staging::sync`], [`Base::check`], [`Base::seal`]
+//! 1. stage, [`Base::check`], [`Base::seal`]
 //! 2. make "publish `id` goes ahead" durable: from here on it will happen
 //! 3. [`Base::apply`], which calls `flip` while no reader is in the base
 //! 4. make what it returned durable

@@ -5,15 +5,17 @@
 //!
 //! ```text
 //! stage/<id>/<slot>   a new object, named by its slot in hexadecimal
-//! stage/<id>/plan     the sealed plan; its presence means that the plan may have been started
+//! stage/<id>/plan     the sealed plan; with the owner's record it may have been started
 //! stage/<id>/done     its length is the number of steps that are done
 //! ```
 //!
 //! What an unprivileged daemon may not make (a device, a file of another owner) fails here, before
 //! anything was published.
 //!
-//! **Durability**: [`Staging::sync`] makes content and attributes durable; the plan is written
-//! after it, under another name, fsynced and renamed, so a plan file that exists is whole.
+//! **Durability**: everything is made first, names included, and synced last ([`Base::seal`]): the
+//! first sync then takes the file system's journal to the disk with all of it, and the others find
+//! little to do. So after a power cut a plan may be there that is torn or lacks what it names. It
+//! counts only once the owner's record of it is durable, which is made after all the syncs.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,6 +27,7 @@ use crate::sys::beneath::open_beneath;
 use crate::sys::disk::{Change, Disk};
 use crate::sys::inode;
 use crate::sys::rename::At;
+use crate::sys::writing::start_writing;
 use crate::tree::{Kind, Time};
 
 use super::event::Area;
@@ -39,7 +42,6 @@ const FSYNC_FILES: usize = 16;
 
 pub(super) const PLAN: &[u8] = b"plan";
 pub(super) const DONE: &[u8] = b"done";
-const PLAN_NEW: &[u8] = b"plan.new";
 
 /// The inode number of a staged object, which the plan names it by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,21 +269,20 @@ impl Staging {
         self.settle(slot, &name, set)
     }
 
-    /// Makes everything that was staged durable.
-    pub fn sync(&mut self) -> Result<(), BaseError> {
-        let sync = || {
-            if self.count > FSYNC_FILES {
-                let all = Change::SyncAll(self.dir.as_fd());
-                return self.disk.sync(all, || rustix::fs::syncfs(&self.dir));
-            }
-            let mut unsynced = self.unsynced.iter();
-            unsynced.try_for_each(|file| fsync(&self.disk, file.as_fd()))?;
-            fsync_dir(&self.disk, self.dir.as_fd())
-        };
-        sync().map_err(|errno| BaseError::io(b"<stage>", "sync", errno))?;
-        self.unsynced.clear();
-        self.count = 0;
-        Ok(())
+    /// Makes everything in it durable, and its own name in `stage`.
+    fn sync(&mut self, stage: BorrowedFd<'_>) -> Result<(), Errno> {
+        if self.count > FSYNC_FILES {
+            let all = Change::SyncAll(self.dir.as_fd());
+            return self.disk.sync(all, || rustix::fs::syncfs(&self.dir));
+        }
+        for file in &self.unsynced {
+            start_writing(file.as_fd());
+        }
+        for file in self.unsynced.drain(..) {
+            fsync(&self.disk, file.as_fd())?;
+        }
+        fsync_dir(&self.disk, self.dir.as_fd())?;
+        fsync_dir(&self.disk, stage)
     }
 }
 
@@ -333,9 +334,10 @@ impl Base {
             .map_err(stage_error("open"))
     }
 
-    /// Writes the plan down, with what it changes as that is now. From here on the plan can be
-    /// carried out; that it *will* be is the owner's record to make.
-    pub fn seal(&self, plan: Plan) -> Result<Sealed, BaseError> {
+    /// Writes the plan down, with what it changes as that is now, and makes it and all that was
+    /// staged durable. From here on the plan can be carried out; that it *will* be is the owner's
+    /// record to make.
+    pub fn seal(&self, plan: Plan, staging: &mut Staging) -> Result<Sealed, BaseError> {
         let layout = self.layout.read();
         let before = self.befores(&layout, &plan)?;
         let sealed = Sealed {
@@ -344,22 +346,18 @@ impl Base {
             before,
         };
         drop(layout);
-        let dir = self.open_stage(sealed.plan.id)?;
-        let write = || -> Result<(), Errno> {
+        let mut write = || -> Result<(), Errno> {
             let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW;
             let mode = Mode::RUSR | Mode::WUSR;
             let disk = &self.reach.disk;
-            let at = |name| At {
-                dir: dir.as_fd(),
-                name,
-            };
+            let dir = staging.dir.as_fd();
             let create = |name| {
-                disk.change(Change::Make(at(name)), || {
-                    rustix::fs::openat(&dir, name, flags | OFlags::CLOEXEC, mode)
+                disk.change(Change::Make(At { dir, name }), || {
+                    rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, mode)
                 })
             };
-            fsync(disk, create(DONE)?.as_fd())?;
-            let fd = create(PLAN_NEW)?;
+            create(DONE)?;
+            let fd = create(PLAN)?;
             let bytes = sealed.encode();
             let (file, offset, len) = (fd.as_fd(), 0, bytes.len() as u64);
             disk.change(Change::Bytes { file, offset, len }, || {
@@ -369,13 +367,8 @@ impl Base {
                 }
                 Ok(())
             })?;
-            fsync(disk, fd.as_fd())?;
-            let (from, to) = (at(PLAN_NEW), at(PLAN));
-            disk.change(Change::Rename { from, to }, || {
-                rustix::fs::renameat(&dir, PLAN_NEW, &dir, PLAN)
-            })?;
-            fsync_dir(disk, dir.as_fd())?;
-            fsync_dir(disk, self.reach.area(Area::Stage).as_fd())
+            staging.remember(fd);
+            staging.sync(self.reach.area(Area::Stage).as_fd())
         };
         write().map_err(stage_error("write the plan to"))?;
         Ok(sealed)

@@ -143,9 +143,8 @@ impl Workspace {
                 return Err(BranchError::BaseChanged { paths });
             }
             self.base.rehearse(&planned.plan, &staging)?;
-            staging.sync()?;
             failpoint::reach("publish-staged");
-            let sealed = self.base.seal(planned.plan.clone())?;
+            let sealed = self.base.seal(planned.plan.clone(), &mut staging)?;
             failpoint::reach("publish-sealed");
             self.log(&Record::PublishIntent { plan: id })?;
             self.barrier()?;

@@ -19,3 +19,4 @@ pub mod rename;
 pub(crate) mod shared_map;
 pub mod spawn;
 pub mod title;
+pub mod writing;

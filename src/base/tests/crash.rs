@@ -200,12 +200,13 @@ fn readers_of_an_old_version_never_see_a_publish() {
     for number in 0..20u64 {
         let mut staging = world.base.stage_begin(100 + number).unwrap();
         let ino = stage(&mut staging, 1, &number.to_string());
-        plans.push(Step::Place {
+        let step = Step::Place {
             slot: 1,
             ino,
             path: format!("n{number}").into(),
             shown: None,
-        });
+        };
+        plans.push((staging, step));
     }
     let stop = std::sync::atomic::AtomicBool::new(false);
     let relaxed = std::sync::atomic::Ordering::Relaxed;
@@ -220,13 +221,13 @@ fn readers_of_an_old_version_never_see_a_publish() {
                 }
             });
         }
-        for (id, step) in (100..).zip(plans) {
+        for (mut staging, step) in plans {
             let plan = Plan {
-                id,
+                id: staging.id(),
                 keep_old: true,
                 steps: vec![step],
             };
-            let sealed = world.base.seal(plan).unwrap();
+            let sealed = world.base.seal(plan, &mut staging).unwrap();
             world.base.apply(&sealed, |_| ()).unwrap();
             world.base.finish(&sealed).unwrap();
         }

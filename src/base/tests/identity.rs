@@ -492,7 +492,6 @@ fn seal_as_user(world: &World) -> Sealed {
             std::fs::File::from(fd.try_clone_to_owned()?).write_all(b"new")
         };
         let new = s.file(slot, &own, &mut write).unwrap().0;
-        s.sync().unwrap();
         let steps = vec![
             Step::Move {
                 from: b"dir".into(),
@@ -512,13 +511,11 @@ fn seal_as_user(world: &World) -> Sealed {
                 keep: 1,
             },
         ];
-        world
-            .base
-            .seal(Plan {
-                id: 1,
-                keep_old: true,
-                steps,
-            })
-            .unwrap()
+        let plan = Plan {
+            id: 1,
+            keep_old: true,
+            steps,
+        };
+        world.base.seal(plan, &mut s).unwrap()
     })
 }

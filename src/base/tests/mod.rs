@@ -172,14 +172,13 @@ impl World {
         self.next_plan += 1;
         let mut staging = self.base.stage_begin(id).unwrap();
         let steps = make(self, &mut staging);
-        staging.sync().unwrap();
         let plan = Plan {
             id,
             keep_old,
             steps,
         };
         self.base.check(&plan, &[]).unwrap();
-        self.base.seal(plan).unwrap()
+        self.base.seal(plan, &mut staging).unwrap()
     }
 
     /// Publishes such a plan.
