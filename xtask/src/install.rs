@@ -22,6 +22,15 @@ pub fn ensure(list: &str) -> Done {
     if missing.is_empty() {
         return Ok(());
     }
+    install(&missing)?;
+    match missing_packages(list).as_slice() {
+        [] => Ok(()),
+        still => Err(format!("still missing after the installation: {}", still.join(" ")).into()),
+    }
+}
+
+/// Installs packages; where that cannot be done without asking, the error says which.
+pub fn install(missing: &[&str]) -> Done {
     let packages = missing.join(" ");
     if !is_root() || !has("apt-get") {
         return Err(
@@ -35,13 +44,9 @@ pub fn ensure(list: &str) -> Done {
     let mut install = Command::new("apt-get");
     install
         .args(["install", "-y", "-qq", "--no-install-recommends"])
-        .args(&missing);
+        .args(missing);
     install.env("DEBIAN_FRONTEND", "noninteractive");
-    succeed(install)?;
-    match missing_packages(list).as_slice() {
-        [] => Ok(()),
-        still => Err(format!("still missing after the installation: {}", still.join(" ")).into()),
-    }
+    succeed(install)
 }
 
 fn missing_packages(list: &str) -> Vec<&str> {

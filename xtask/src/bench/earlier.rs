@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Res;
-use crate::cargo;
 use crate::mounted::quiet;
+use crate::{cargo, install};
 
 const VERSION: &str = "0.1.1";
 
@@ -22,6 +22,9 @@ fn install() -> Res<PathBuf> {
     let root = cargo::root().join("target/peers");
     let binary = root.join("bin/branchfs");
     if !binary.exists() {
+        if !Path::new("/usr/include/fuse3/fuse.h").exists() {
+            install::install(&["libfuse3-dev", "pkg-config"])?;
+        }
         let mut install = cargo::cargo();
         install.args(["install", "--quiet", "--root"]).arg(&root);
         quiet(install.arg("--version").arg(VERSION).arg("branchfs"))?;

@@ -6,6 +6,7 @@
 
 mod backing;
 mod builds;
+mod commits;
 mod crowd;
 mod data;
 mod earlier;
@@ -38,7 +39,8 @@ type Res<T> = Result<T, Box<dyn Error>>;
 /// What `cargo xtask bench` takes.
 #[derive(Args)]
 pub struct Arguments {
-    /// Only these: ops, repository, packages, data, builds, life, crowd, memory, trial-overhead
+    /// Only these: ops, repository, packages, data, builds, commits, life, crowd, memory,
+    /// trial-overhead
     names: Vec<String>,
     /// Systems beside branchfs and the floor, separated by commas
     #[arg(long, value_delimiter = ',')]
@@ -192,7 +194,7 @@ const WORKLOADS: [Workload; 5] = [
 ];
 
 /// What is measured beside the workloads.
-const OTHERS: [&str; 4] = ["life", "crowd", "memory", "trial-overhead"];
+const OTHERS: [&str; 5] = ["commits", "life", "crowd", "memory", "trial-overhead"];
 
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Done {
@@ -223,6 +225,9 @@ pub fn run(arguments: &Arguments) -> Done {
         let rounds = arguments.rounds;
         let rounds = rounds.unwrap_or(context.pick(workload.rounds, 2));
         measure(&mut context, workload, &kinds, rounds, &mut figures)?;
+    }
+    if wanted("commits") {
+        commits::run(&context, &mut figures)?;
     }
     if wanted("memory") {
         memory::run(&context, &mut figures)?;

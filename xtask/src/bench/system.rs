@@ -262,6 +262,14 @@ impl System {
         Ok(path.join("merged"))
     }
 
+    /// The directory that everything of it is in.
+    pub fn root(&self) -> &Path {
+        match &self.running {
+            Running::Floor { mount, .. } => mount,
+            _ => &self.home,
+        }
+    }
+
     /// Throws a workspace away.
     pub fn end(&self, workspace: &Path) -> Res<()> {
         match self.kind {

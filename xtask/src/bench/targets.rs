@@ -5,6 +5,9 @@ use super::system::Kind;
 /// (rows that begin with this, the system that is the measure, the ratio that branchfs may have).
 const TARGETS: &[(&str, Kind, f64)] = &[
     ("fork (ops)", Kind::Overlayfs, 1.0),
+    ("fork (floor", Kind::Floor, 1.25),
+    ("commit of one small file", Kind::Plain, 1.5),
+    ("commit of 10,000", Kind::Plain, 0.5),
     ("stat", Kind::Overlayfs, 1.0),
     ("open+read+close", Kind::Overlayfs, 1.0),
     ("find, warm", Kind::Overlayfs, 1.0),
