@@ -12,6 +12,9 @@ use crate::tree::{Change, Content, Extent, ExtentMap, Inode, NodeId, Source};
 
 /// How much of a range is copied at once where it cannot be shared.
 const COPY_BYTES: usize = 1 << 20;
+/// How much one call copies at most where it cannot be shared: its thread serves others too, and
+/// copy_file_range(2) may copy less than was asked for.
+const COPY_MAX_BYTES: u64 = 64 << 20;
 
 /// Which end of the data lseek(2) looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,17 +269,26 @@ impl Overlay {
         len: u64,
         unprivileged: bool,
     ) -> FsResult<u64> {
+        let overlap = from_offset < to_offset.saturating_add(len)
+            && to_offset < from_offset.saturating_add(len);
+        if from == to && overlap {
+            return Err(FsError::Invalid);
+        }
+        let len = len.min(COPY_MAX_BYTES);
         let mut buffer = Vec::new();
         let mut done = 0;
         while done < len {
             buffer.clear();
             let want = (len - done).min(COPY_BYTES as u64) as u32;
-            self.read(from, from_offset + done, want, &mut buffer)?;
-            if buffer.is_empty() {
-                break;
+            let copied = self
+                .read(from, from_offset + done, want, &mut buffer)
+                .and_then(|()| self.write(to, to_offset + done, &buffer, unprivileged));
+            match copied {
+                Ok(0) => break,
+                Ok(bytes) => done += u64::from(bytes),
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
             }
-            self.write(to, to_offset + done, &buffer, unprivileged)?;
-            done += buffer.len() as u64;
         }
         Ok(done)
     }

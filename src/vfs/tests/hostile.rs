@@ -202,3 +202,33 @@ fn a_branch_that_came_back_meanwhile_does_not_expire() {
     workspace.expire(&id).expect("nothing to do");
     assert_eq!(workspace.branches().len(), 1);
 }
+
+/// It would go on for as long as the file grows before it.
+#[test]
+fn a_copy_within_a_file_over_itself_is_refused() {
+    let world = World::new(false);
+    let vfs = world.vfs();
+    let file = walk(&vfs, ROOT, &[b"d"]);
+    let copy = |from, to, len| vfs.copy_file_range(&CRED, file, from, file, to, len);
+    for (from, to, len) in [(0, 1, u64::MAX), (1, 0, 2), (0, 0, 1), (5, 5, u64::MAX)] {
+        assert_eq!(copy(from, to, len), Err(Errno(libc::EINVAL)), "{len} bytes");
+    }
+    assert!(copy(0, 1, 1).is_ok());
+}
+
+#[test]
+fn a_copy_between_branches_gives_its_thread_back_after_64_mib() {
+    let world = World::new(false);
+    let vfs = world.vfs();
+    let made = vfs.mkdir(&CRED, walk(&vfs, ROOT, &[b"@branches"]), b"b", 0o755, 0);
+    made.and_then(Outcome::wait).expect("a fork");
+    let (from, to) = ([&b"d"[..]], [&b"@branches"[..], b"b", b"d"]);
+    let (from, to) = (walk(&vfs, ROOT, &from), walk(&vfs, ROOT, &to));
+    let set = SetAttr {
+        size: Some(1 << 40),
+        ..SetAttr::default()
+    };
+    vfs.setattr(&CRED, from, &set).expect("a sparse file");
+    let copied = vfs.copy_file_range(&CRED, from, 0, to, 0, 1 << 40);
+    assert_eq!(copied, Ok(64 << 20));
+}
