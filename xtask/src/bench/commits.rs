@@ -16,14 +16,17 @@ use crate::scale::base::fill;
 const FORK: &str = "fork (floor: mkdir)";
 const INTO_MAIN: &str = "commit of one small file into main (plain: fsync)";
 const INTO_BRANCH: &str = "commit of one small file into a branch (plain: fsync)";
-const MANY: &str = "commit of 10,000 changed files (plain: cp -a)";
+const MANY_INTO_MAIN: &str = "commit of 10,000 changed files into main (plain: cp -a)";
+const MANY_INTO_BRANCH: &str = "commit of 10,000 changed files into a branch (plain: cp -a)";
 
 /// Adds the figures; what is compared takes turns.
 pub fn run(context: &Context, figures: &mut Figures) -> Res<()> {
     let base = context.backing().join("commits");
-    fs::create_dir_all(base.join("many"))?;
-    let many = context.pick(10_000, 1000);
-    fill(&base.join("many"), many, &[b'x'; 1000])?;
+    let plain = context.backing().join("commits-plain");
+    for dir in [&base.join("many"), &plain] {
+        fs::create_dir_all(dir)?;
+        fill(dir, context.pick(10_000, 1000), &[b'x'; 1000])?;
+    }
     // The parent of the second row would lose to the commits of the first.
     let mounted = Mounted::mount_with(context.binary(), &base, "policy=merge")?;
     let empty = context.backing().join("commits-empty");
@@ -53,19 +56,25 @@ pub fn run(context: &Context, figures: &mut Figures) -> Res<()> {
     floor.stop()?;
     for round in 0..context.pick(5, 2) {
         let name = format!("many{round}");
-        let branch = mounted.branch(&name);
-        fs::create_dir(&branch)?;
-        overwrite(&branch.join("many"), name.as_bytes())?;
-        let took = time(|| fs::write(branch.join(".commit"), b"1"))?;
-        figures.add(Kind::Branchfs, MANY, "ms", us(took) / 1e3);
         let copy = context.backing().join(&name);
         let start = Instant::now();
-        let mut cp = Command::new("cp");
-        quiet(cp.arg("-a").arg(mounted.root().join("many")).arg(&copy))?;
-        figures.add(Kind::Plain, MANY, "ms", us(start.elapsed()) / 1e3);
+        quiet(Command::new("cp").arg("-a").arg(&plain).arg(&copy))?;
+        let copied = us(start.elapsed()) / 1e3;
         fs::remove_dir_all(copy)?;
+        for (row, at) in [
+            (MANY_INTO_MAIN, mounted.root()),
+            (MANY_INTO_BRANCH, &parent),
+        ] {
+            let branch = at.join("@branches").join(&name);
+            fs::create_dir(&branch)?;
+            overwrite(&branch.join("many"), name.as_bytes())?;
+            let took = time(|| fs::write(branch.join(".commit"), b"1"))?;
+            figures.add(Kind::Branchfs, row, "ms", us(took) / 1e3);
+            figures.add(Kind::Plain, row, "ms", copied);
+        }
     }
     mounted.unmount()?;
+    fs::remove_dir_all(plain)?;
     Ok(fs::remove_dir_all(base)?)
 }
 
