@@ -13,7 +13,7 @@ const TARGETS: &[(&str, Kind, f64)] = &[
     ("find, warm", Kind::Overlayfs, 1.0),
     ("grep -r, warm", Kind::Overlayfs, 1.0),
     ("cat every file, warm", Kind::Overlayfs, 1.0),
-    ("git status, warm", Kind::Overlayfs, 1.0),
+    ("git status", Kind::Overlayfs, 1.0),
     ("build", Kind::Overlayfs, 1.03),
     ("create+write+close", Kind::Floor, 1.25),
     ("create+write+close", Kind::FuseOverlayfs, 0.35),

@@ -121,8 +121,8 @@ fn read_all(dir: &Path) -> std::io::Result<u64> {
 }
 
 /// The first pass over a fresh workspace whose files the kernel has forgotten, the second, and three
-/// after that. The second is not warm on FUSE: a READ makes the kernel doubt the
-/// file's access time, so that it asks for the attributes of each file once more.
+/// after that. The second is not warm on FUSE: a READ makes the kernel doubt the access time, so it
+/// asks for the attributes of each file once more.
 fn passes(round: &mut Round, what: &str, run: impl Fn() -> Res<f64>) -> Res<()> {
     drop_caches()?;
     round.add(&format!("{what}, cold"), "ms", run()?);
