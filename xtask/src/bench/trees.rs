@@ -120,8 +120,8 @@ fn read_all(dir: &Path) -> std::io::Result<u64> {
     Ok(bytes)
 }
 
-/// The first pass over a fresh workspace whose files the kernel has forgotten, the second, and three
-/// after that. The second is not warm on FUSE: a READ makes the kernel doubt the access time, so it
+/// The first pass over a fresh workspace whose files the kernel has forgotten, the second, and
+/// three more. The second is not warm on FUSE: a READ makes the kernel doubt the access time, so it
 /// asks for the attributes of each file once more.
 fn passes(round: &mut Round, what: &str, run: impl Fn() -> Res<f64>) -> Res<()> {
     drop_caches()?;
