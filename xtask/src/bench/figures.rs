@@ -74,7 +74,9 @@ impl Figures {
 
     /// Notes that a system is missing from the table.
     pub fn missing(&mut self, kind: Kind, why: &str) {
-        self.missing.insert(kind, why.trim().replace('\n', "; "));
+        // What a command said may be pages.
+        let said = why.trim().replace('\n', "; ");
+        self.missing.insert(kind, said.chars().take(100).collect());
     }
 
     fn systems(&self) -> Vec<Kind> {
