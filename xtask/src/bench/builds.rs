@@ -4,10 +4,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
+use super::trees::timed;
 use super::{Context, Res, Round};
-use crate::mounted::quiet;
 
 /// C files of the program; each includes all headers of its group.
 const SOURCES: usize = 120;
@@ -85,12 +84,6 @@ fn make_crate(at: &Path) -> Res<()> {
     }
     main.push_str("); }\n");
     Ok(fs::write(at.join("src/main.rs"), main)?)
-}
-
-fn timed(command: &mut Command) -> Res<f64> {
-    let start = Instant::now();
-    quiet(command)?;
-    Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
 /// `make -j2`, then `cargo build`, both from nothing.

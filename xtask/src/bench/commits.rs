@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use super::figures::Figures;
+use super::life::us;
 use super::system::{Kind, System};
+use super::trees::timed;
 use super::{Context, Res};
-use crate::mounted::{Mounted, quiet};
+use crate::mounted::Mounted;
 use crate::scale::base::fill;
 
 const FORK: &str = "fork (floor: mkdir)";
@@ -37,19 +38,17 @@ pub fn run(context: &Context, figures: &mut Figures) -> Res<()> {
     for round in 0..context.pick(200, 20) {
         let name = format!("b{round}");
         let at = floor.root().join(&name);
-        figures.add(Kind::Floor, FORK, "us", us(time(|| fs::create_dir(at))?));
-        let synced = us(sync_one(
-            &context.backing().join(format!("commits-{name}")),
-        )?);
+        figures.add(Kind::Floor, FORK, "us", us(|| fs::create_dir(at))?);
+        let synced = sync_one(&context.backing().join(format!("commits-{name}")))?;
         for (row, at) in [(INTO_MAIN, mounted.root()), (INTO_BRANCH, &parent)] {
             let branch = at.join("@branches").join(&name);
-            let took = time(|| fs::create_dir(&branch))?;
+            let took = us(|| fs::create_dir(&branch))?;
             if row == INTO_MAIN {
-                figures.add(Kind::Branchfs, FORK, "us", us(took));
+                figures.add(Kind::Branchfs, FORK, "us", took);
             }
             fs::write(branch.join("small"), name.as_bytes())?;
-            let took = time(|| fs::write(branch.join(".commit"), b"1"))?;
-            figures.add(Kind::Branchfs, row, "us", us(took));
+            let took = us(|| fs::write(branch.join(".commit"), b"1"))?;
+            figures.add(Kind::Branchfs, row, "us", took);
             figures.add(Kind::Plain, row, "us", synced);
         }
     }
@@ -57,9 +56,7 @@ pub fn run(context: &Context, figures: &mut Figures) -> Res<()> {
     for round in 0..context.pick(5, 2) {
         let name = format!("many{round}");
         let copy = context.backing().join(&name);
-        let start = Instant::now();
-        quiet(Command::new("cp").arg("-a").arg(&plain).arg(&copy))?;
-        let copied = us(start.elapsed()) / 1e3;
+        let copied = timed(Command::new("cp").arg("-a").arg(&plain).arg(&copy))?;
         fs::remove_dir_all(copy)?;
         for (row, at) in [
             (MANY_INTO_MAIN, mounted.root()),
@@ -68,8 +65,8 @@ pub fn run(context: &Context, figures: &mut Figures) -> Res<()> {
             let branch = at.join("@branches").join(&name);
             fs::create_dir(&branch)?;
             overwrite(&branch.join("many"), name.as_bytes())?;
-            let took = time(|| fs::write(branch.join(".commit"), b"1"))?;
-            figures.add(Kind::Branchfs, row, "ms", us(took) / 1e3);
+            let took = us(|| fs::write(branch.join(".commit"), b"1"))?;
+            figures.add(Kind::Branchfs, row, "ms", took / 1e3);
             figures.add(Kind::Plain, row, "ms", copied);
         }
     }
@@ -78,21 +75,11 @@ pub fn run(context: &Context, figures: &mut Figures) -> Res<()> {
     Ok(fs::remove_dir_all(base)?)
 }
 
-fn time(call: impl FnOnce() -> std::io::Result<()>) -> Res<Duration> {
-    let start = Instant::now();
-    call()?;
-    Ok(start.elapsed())
-}
-
-fn us(took: Duration) -> f64 {
-    took.as_secs_f64() * 1e6
-}
-
-/// How long it takes to make a new small file durable.
-fn sync_one(path: &Path) -> Res<Duration> {
+/// How long it takes to make a new small file durable, in microseconds.
+fn sync_one(path: &Path) -> Res<f64> {
     let mut file = File::create(path)?;
     file.write_all(b"small")?;
-    let took = time(|| file.sync_all())?;
+    let took = us(|| file.sync_all())?;
     fs::remove_file(path)?;
     Ok(took)
 }

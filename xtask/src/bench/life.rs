@@ -15,7 +15,8 @@ use crate::scale::base::fill;
 /// Repetitions of what is short.
 const TIMES: usize = 31;
 
-fn us(call: impl FnOnce() -> std::io::Result<()>) -> Res<f64> {
+/// How long one call takes, in microseconds.
+pub fn us(call: impl FnOnce() -> std::io::Result<()>) -> Res<f64> {
     let start = Instant::now();
     call()?;
     Ok(start.elapsed().as_secs_f64() * 1e6)

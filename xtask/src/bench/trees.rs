@@ -10,7 +10,7 @@ use super::{Context, Res, Round};
 use crate::mounted::quiet;
 
 /// Milliseconds of a command that must succeed.
-fn timed(command: &mut Command) -> Res<f64> {
+pub fn timed(command: &mut Command) -> Res<f64> {
     let start = Instant::now();
     quiet(command)?;
     Ok(start.elapsed().as_secs_f64() * 1e3)
