@@ -47,6 +47,12 @@ impl OldName {
     pub(super) fn bytes(self) -> Vec<u8> {
         format!("{:x}-{:x}", self.plan, self.keep).into_bytes()
     }
+
+    /// The plan whose name this is.
+    pub(super) fn plan_of(name: &[u8]) -> Option<u64> {
+        let (plan, _) = std::str::from_utf8(name).ok()?.split_once('-')?;
+        u64::from_str_radix(plan, 16).ok()
+    }
 }
 
 /// What one operation of a publish did.

@@ -61,6 +61,7 @@ mod publish_check;
 mod publish_finish;
 mod publish_identity;
 mod publish_rehearse;
+mod publish_seal;
 mod publish_stage;
 mod publish_steps;
 mod purge;
@@ -90,8 +91,8 @@ pub use ids::IdConfig;
 pub use listing::{Listing, Name};
 pub use plan::{AttrSet, Before, Plan, Sealed, Shown, Step};
 pub use publish_apply::Applied;
-pub use publish_check::{Conflict, Expect, Want, What};
-pub use publish_stage::{Slot, StagedIno, Staging};
+pub use publish_check::{Conflict, Expect, Seen, Want, What};
+pub use publish_stage::{Slot, StagedIno, Staging, Unfilled};
 pub use trace::{copy_error, read_at};
 pub use tree_stamp::tree_stamp;
 

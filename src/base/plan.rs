@@ -4,7 +4,7 @@
 //! writes the [`Sealed`] plan to `stage/<id>/plan`:
 //!
 //! ```text
-//! "bfsplan1" | crc32 of the rest: u32 | version: u64 | id: u64 | keep_old: u8
+//! "bfsplan2" | crc32 of the rest: u32 | version: u64 | id: u64 | keep_old: u8
 //! | steps: u32, each: tag u8, fields in the order of their declaration
 //! | befores: u32, each: path, ident, attr, xattrs?
 //! ```
@@ -19,7 +19,7 @@ use super::error::BaseError;
 use super::wire::{Damaged, Reader, Writer};
 use super::{Ident, Version};
 
-const MAGIC: &[u8; 8] = b"bfsplan1";
+const MAGIC: &[u8; 8] = b"bfsplan2";
 
 /// The identity that an object keeps from its view: its id, and the ctime that it showed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,17 +94,15 @@ pub enum Step {
         /// The identity that it keeps, if that is not its own.
         shown: Option<Shown>,
     },
-    /// A staged object takes the place of another, which goes to the old directory.
+    /// A staged object takes the place of another, and that one its place in the old directory.
     Exchange {
-        /// The new object.
-        slot: u32,
-        /// Its inode.
+        /// The inode of the new object.
         ino_new: u64,
         /// The place.
         path: Vec<u8>,
         /// The inode of the object that is there.
         ino_old: u64,
-        /// The old object's number in the old directory.
+        /// The number in the old directory of the new object before, of the old one after it.
         keep: u32,
         /// The identity that the new object keeps.
         shown: Option<Shown>,
@@ -300,9 +298,9 @@ fn put_step(writer: &mut Writer, step: &Step) {
         Step::Move { from, to, ino, shown } => {
             put(3, &[Path(from), Path(to), Ino(*ino), Shown(shown)]);
         }
-        Step::Exchange { slot, ino_new, path, ino_old, keep, shown } => {
+        Step::Exchange { ino_new, path, ino_old, keep, shown } => {
             let (new, old) = (Ino(*ino_new), Ino(*ino_old));
-            put(4, &[Slot(*slot), new, Path(path), old, Slot(*keep), Shown(shown)]);
+            put(4, &[new, Path(path), old, Slot(*keep), Shown(shown)]);
         }
         Step::Place { slot, ino, path, shown } => {
             put(5, &[Slot(*slot), Ino(*ino), Path(path), Shown(shown)]);
@@ -368,7 +366,6 @@ fn get_step(reader: &mut Reader<'_>) -> Result<Step, Damaged> {
             shown: get_shown(reader)?,
         },
         4 => Step::Exchange {
-            slot: reader.u32()?,
             ino_new: reader.u64()?,
             path: reader.bytes()?,
             ino_old: reader.u64()?,

@@ -27,7 +27,7 @@ use crate::tree::Kind;
 
 use super::event::{Event, EventRecord, Loc, OldName, parked};
 use super::plan::{Before, Sealed, Step};
-use super::publish_steps::Executor;
+use super::publish_steps::{Executor, aside};
 use super::purge::set_mode;
 use super::reach::stat_at;
 use super::simulate::{Operand, operands};
@@ -97,19 +97,19 @@ fn events(sealed: &Sealed, befores: &HashMap<u64, &Before>, index: usize) -> Vec
 }
 
 impl Layout {
-    /// Records what a step that failed may have done by half: an exchange leaves the old object in
-    /// the slot of the new one.
+    /// Records what a step that failed may have done by half: without an exchange the old object
+    /// is aside for a moment.
     fn events_of_failure(&mut self, executor: &mut Executor<'_>, index: usize) {
         let sealed = executor.sealed();
         if let Step::Exchange {
-            slot,
             path,
             ino_old,
+            keep,
             ..
         } = &sealed.plan.steps[index]
-            && executor.is_exchanged(*slot, *ino_old)
+            && executor.is_aside(*keep, *ino_old)
         {
-            let (from, to) = (path.clone(), parked(sealed.plan.id, *slot));
+            let (from, to) = (path.clone(), parked(sealed.plan.id, aside(*keep)));
             let event = Event::Renamed { from, to };
             let (version, seq) = (sealed.version, 2 * index as u32);
             self.events.push(EventRecord {
@@ -292,9 +292,7 @@ impl Base {
                 layout.events.push(record);
             }
             if is_undone {
-                executor
-                    .mark(index + 1)
-                    .map_err(|error| (index + 1, error))?;
+                executor.mark(index).map_err(|error| (index + 1, error))?;
                 failpoint::reach("publish-stepped");
             }
         }

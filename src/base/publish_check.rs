@@ -58,6 +58,11 @@ pub enum What {
     Unreadable(BaseError),
 }
 
+/// What a check has seen of the base, for [`Base::seal`] to go by: whatever changes afterwards is
+/// found before the first step, see [`Base::apply`].
+#[derive(Debug, Default)]
+pub struct Seen(pub(super) HashMap<Vec<u8>, Option<Found>>);
+
 /// Looks paths up once.
 struct Now<'a> {
     base: &'a Base,
@@ -156,7 +161,7 @@ impl Now<'_> {
 impl Base {
     /// Whether `plan` can be carried out on the base as it is, and `expect` holds. The conflicts
     /// are all that there are, sorted by path.
-    pub fn check(&self, plan: &Plan, expect: &[Expect]) -> Result<(), Vec<Conflict>> {
+    pub fn check(&self, plan: &Plan, expect: &[Expect]) -> Result<Seen, Vec<Conflict>> {
         // What others changed a moment ago must be seen, so no directory is taken from the cache.
         self.reach.forget();
         let layout = self.layout.read();
@@ -179,7 +184,7 @@ impl Base {
         conflicts.sort_by(|a, b| a.path.cmp(&b.path));
         conflicts.dedup_by(|a, b| a.path == b.path);
         if conflicts.is_empty() {
-            Ok(())
+            Ok(Seen(now.found))
         } else {
             Err(conflicts)
         }

@@ -34,7 +34,9 @@ impl Base {
         sealed: &Sealed,
         befores: &HashMap<u64, &Before>,
     ) -> Result<Vec<IdEntry>, BaseError> {
-        let mut ids = Vec::new();
+        // Of an inode the last step that leaves it somewhere says what it shows.
+        let mut given = Vec::new();
+        let mut last = HashMap::new();
         let since = sealed.version;
         let untouched = self.untouched(layout, sealed, befores)?;
         for (index, step) in sealed.plan.steps.iter().enumerate() {
@@ -47,20 +49,23 @@ impl Base {
             };
             let raw = self.reach.stat(&loc, path)?;
             let Ident { ino, btime } = raw.ident;
-            ids.retain(|entry: &IdEntry| entry.ino != ino);
-            ids.push(IdEntry {
+            if let Some(earlier) = last.insert(ino, given.len()) {
+                given[earlier] = None;
+            }
+            given.push(Some(IdEntry {
                 ino,
                 btime,
                 fid,
                 ctime: Some((ctime, raw.attr.ctime)),
                 since,
-            });
+            }));
         }
+        let mut ids: Vec<IdEntry> = given.into_iter().flatten().collect();
         ids.iter().for_each(|entry| self.ids.restore(*entry));
         // After the others, which may have taken over the ids of these.
         for Untouched { ident, ctime, fd } in untouched {
             let Ident { ino, btime } = ident;
-            if ids.iter().any(|entry| entry.ino == ino) {
+            if last.insert(ino, ids.len()).is_some() {
                 continue;
             }
             let raw = stat_at(&fd, b"").map_err(|errno| BaseError::io(b"<old>", "statx", errno))?;

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! stage/<id>/<slot>   a new object, named by its slot in hexadecimal
+//! old/<id>-<slot>     one that is to take the place of an object of the base, which comes here
 //! stage/<id>/plan     the sealed plan; with the owner's record it may have been started
 //! stage/<id>/done     its length is the number of steps that are done
 //! ```
@@ -19,7 +20,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -30,12 +33,11 @@ use crate::sys::rename::At;
 use crate::sys::writing::start_writing;
 use crate::tree::{Kind, Time};
 
-use super::event::Area;
-use super::plan::{AttrSet, Before, Plan, Sealed};
-use super::purge::{remove_tree, unlink};
+use super::event::{Area, OldName};
+use super::plan::AttrSet;
+use super::purge::remove_tree;
 use super::reach::{Raw, stat_at};
-use super::simulate::{Operand, Origin, Simulation, operands};
-use super::{Base, BaseError, Layout};
+use super::{Base, BaseError};
 
 /// Up to this many files are fsynced one by one; beyond it, one syncfs(2) is cheaper.
 const FSYNC_FILES: usize = 16;
@@ -52,6 +54,9 @@ pub struct StagedIno(pub u64);
 pub struct Slot<'a> {
     /// Its number, once per plan.
     pub number: u32,
+    /// Whether it is for an exchange: then it is staged where what it replaces will be kept, so
+    /// that one call does both.
+    pub replaces: bool,
     /// The base path that it is meant for: errors speak of that.
     pub path: &'a [u8],
 }
@@ -59,6 +64,11 @@ pub struct Slot<'a> {
 /// The name of a slot in the plan's directory.
 pub(super) fn slot_name(slot: u32) -> Vec<u8> {
     format!("{slot:x}").into_bytes()
+}
+
+/// The name, in the old directory, of what a plan keeps there, and before of what is to replace it.
+pub(super) fn old_name(plan: u64, keep: u32) -> Vec<u8> {
+    OldName { plan, keep }.bytes()
 }
 
 /// The name of a plan's directory.
@@ -102,7 +112,11 @@ fn set_each(fd: BorrowedFd<'_>, now: &Raw, set: &AttrSet) -> Result<(), Errno> {
         }
         other => other?,
     }
-    if !symlink {
+    // A change of owner clears bits, an ACL among the xattrs sets some.
+    let is_left = (now.attr.uid, now.attr.gid) == (set.uid, set.gid)
+        && set.set.is_empty()
+        && set.removed.is_empty();
+    if !symlink && (!is_left || now.attr.mode != set.mode) {
         inode::set_mode(fd, set.mode)?;
     }
     inode::set_times(fd, times(set.atime), times(set.mtime))
@@ -123,17 +137,44 @@ fn settle(
     settle().map_err(|errno: Errno| BaseError::io(slot.path, "set attributes of", errno))
 }
 
-/// A staging directory that is being filled.
+/// A staged regular file that has neither content nor attributes yet.
+pub struct Unfilled {
+    fd: OwnedFd,
+    raw: Raw,
+}
+
+impl Unfilled {
+    /// Its inode number.
+    pub fn ino(&self) -> StagedIno {
+        StagedIno(self.raw.ident.ino)
+    }
+}
+
+/// What was staged.
+#[derive(Default)]
+struct Staged {
+    /// Files to fsync; more than [`FSYNC_FILES`] are counted only.
+    files: Vec<OwnedFd>,
+    count: usize,
+    /// The slots in the old directory.
+    replacing: Vec<u32>,
+}
+
+/// A staging directory that is being filled, by any number of threads.
 pub struct Staging {
     id: u64,
     dir: OwnedFd,
-    /// Files to fsync; more than [`FSYNC_FILES`] are not remembered.
-    unsynced: Vec<OwnedFd>,
-    count: usize,
+    old: Arc<OwnedFd>,
+    staged: Mutex<Staged>,
     disk: Disk,
 }
 
 impl Staging {
+    /// The slots that were taken in the old directory.
+    pub(super) fn replacing(&self) -> Vec<u32> {
+        self.staged.lock().replacing.clone()
+    }
+
     /// The plan that it is for.
     pub fn id(&self) -> u64 {
         self.id
@@ -147,46 +188,69 @@ impl Staging {
         self.dir.as_fd()
     }
 
-    fn at<'a>(&'a self, name: &'a [u8]) -> At<'a> {
-        At {
-            dir: self.dir.as_fd(),
-            name,
+    /// Where a slot is. From here on something may be there.
+    fn spot(&self, slot: Slot<'_>) -> (BorrowedFd<'_>, Vec<u8>) {
+        if !slot.replaces {
+            return (self.dir.as_fd(), slot_name(slot.number));
         }
+        self.staged.lock().replacing.push(slot.number);
+        (self.old.as_fd(), old_name(self.id, slot.number))
     }
 
-    fn make<T>(&self, name: &[u8], call: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-        self.disk.change(Change::Make(self.at(name)), call)
+    fn make<T>(&self, at: At<'_>, call: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        self.disk.change(Change::Make(at), call)
     }
 
-    fn settle(&self, slot: Slot<'_>, name: &[u8], set: &AttrSet) -> Result<StagedIno, BaseError> {
-        let fd = open_beneath(self.dir.as_fd(), name, OFlags::PATH)
+    fn settle(&self, slot: Slot<'_>, at: At<'_>, set: &AttrSet) -> Result<StagedIno, BaseError> {
+        let fd = open_beneath(at.dir, at.name, OFlags::PATH)
             .map_err(|errno| BaseError::io(slot.path, "open", errno))?;
         settle(&self.disk, slot, fd.as_fd(), set)
     }
 
-    fn remember(&mut self, fd: OwnedFd) {
-        self.count += 1;
-        if self.count <= FSYNC_FILES {
-            self.unsynced.push(fd);
+    pub(super) fn remember(&self, fd: OwnedFd) {
+        let mut staged = self.staged.lock();
+        staged.count += 1;
+        if staged.count <= FSYNC_FILES {
+            staged.files.push(fd);
         } else {
-            self.unsynced.clear();
+            staged.files.clear();
         }
     }
 
     /// Stages a regular file; `content` writes it.
     pub fn file(
-        &mut self,
+        &self,
         slot: Slot<'_>,
         set: &AttrSet,
         content: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>,
     ) -> Result<StagedIno, BaseError> {
-        let name = slot_name(slot.number);
+        let file = self.create(slot, set)?;
+        let ino = file.ino();
+        self.fill(file, slot.path, set, content)?;
+        Ok(ino)
+    }
+
+    /// The first half of [`Staging::file`]: makes the file.
+    pub fn create(&self, slot: Slot<'_>, set: &AttrSet) -> Result<Unfilled, BaseError> {
+        let (dir, name) = self.spot(slot);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let create = || rustix::fs::openat(&self.dir, &name, flags | OFlags::CLOEXEC, mode);
-        let fd = self
-            .make(&name, create)
-            .map_err(|errno| BaseError::io(slot.path, "stage", errno))?;
+        // Writing would clear the others.
+        let mode = Mode::from_raw_mode(set.mode & 0o777);
+        let create = || rustix::fs::openat(dir, &name, flags | OFlags::CLOEXEC, mode);
+        let fd = self.make(At { dir, name: &name }, create);
+        let made = fd.and_then(|fd| stat_at(&fd, b"").map(|raw| Unfilled { fd, raw }));
+        made.map_err(|errno| BaseError::io(slot.path, "stage", errno))
+    }
+
+    /// The second half: gives the file, which is meant for `path`, its content and attributes.
+    pub fn fill(
+        &self,
+        file: Unfilled,
+        path: &[u8],
+        set: &AttrSet,
+        content: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> Result<(), BaseError> {
+        let Unfilled { fd, raw } = file;
         let (file, offset, len) = (fd.as_fd(), 0, u64::MAX);
         let mut written = Ok(());
         self.disk
@@ -194,29 +258,34 @@ impl Staging {
                 written = content(file);
                 Ok(())
             })
-            .map_err(|errno| BaseError::io(slot.path, "write", errno))?;
-        written.map_err(|error| BaseError::io(slot.path, "write", error))?;
-        let ino = settle(&self.disk, slot, fd.as_fd(), set)?;
+            .map_err(|errno| BaseError::io(path, "write", errno))?;
+        written.map_err(|error| BaseError::io(path, "write", error))?;
+        set_attrs(&self.disk, file, &raw, set)
+            .map_err(|errno| BaseError::io(path, "set attributes of", errno))?;
         self.remember(fd);
-        Ok(ino)
+        Ok(())
     }
 
     /// Stages a file whose content is there already: `name` in `dir` becomes a second name of it,
     /// and the attributes are set on that very inode.
     pub fn linked(
-        &mut self,
+        &self,
         slot: Slot<'_>,
         dir: BorrowedFd<'_>,
         name: &[u8],
         set: &AttrSet,
     ) -> Result<StagedIno, BaseError> {
-        let own = slot_name(slot.number);
+        let (own_dir, own) = self.spot(slot);
         let link = || {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-            let (from, to) = (At { dir, name }, self.at(&own));
+            let from = At { dir, name };
+            let to = At {
+                dir: own_dir,
+                name: &own,
+            };
             self.disk.change(Change::Link { from, to }, || {
-                rustix::fs::linkat(dir, name, &self.dir, &own, AtFlags::empty())
+                rustix::fs::linkat(dir, name, own_dir, &own, AtFlags::empty())
             })?;
             Ok(fd)
         };
@@ -227,35 +296,38 @@ impl Staging {
     }
 
     /// Stages an empty directory.
-    pub fn dir(&mut self, slot: Slot<'_>, set: &AttrSet) -> Result<StagedIno, BaseError> {
-        let name = slot_name(slot.number);
-        self.make(&name, || rustix::fs::mkdirat(&self.dir, &name, Mode::RWXU))
+    pub fn dir(&self, slot: Slot<'_>, set: &AttrSet) -> Result<StagedIno, BaseError> {
+        let (dir, name) = self.spot(slot);
+        let at = At { dir, name: &name };
+        self.make(at, || rustix::fs::mkdirat(dir, &name, Mode::RWXU))
             .map_err(|errno| BaseError::io(slot.path, "mkdir", errno))?;
-        self.settle(slot, &name, set)
+        self.settle(slot, at, set)
     }
 
     /// Stages a symbolic link to `target`.
     pub fn symlink(
-        &mut self,
+        &self,
         slot: Slot<'_>,
         set: &AttrSet,
         target: &[u8],
     ) -> Result<StagedIno, BaseError> {
-        let name = slot_name(slot.number);
-        self.make(&name, || rustix::fs::symlinkat(target, &self.dir, &name))
+        let (dir, name) = self.spot(slot);
+        let at = At { dir, name: &name };
+        self.make(at, || rustix::fs::symlinkat(target, dir, &name))
             .map_err(|errno| BaseError::io(slot.path, "symlink", errno))?;
-        self.settle(slot, &name, set)
+        self.settle(slot, at, set)
     }
 
     /// Stages a fifo, socket or device; `rdev` as in [`crate::tree::Attr`], 0 for all but devices.
     pub fn special(
-        &mut self,
+        &self,
         slot: Slot<'_>,
         set: &AttrSet,
         kind: Kind,
         rdev: u32,
     ) -> Result<StagedIno, BaseError> {
-        let name = slot_name(slot.number);
+        let (dir, name) = self.spot(slot);
+        let at = At { dir, name: &name };
         let (major, minor) = (
             (rdev >> 8) & 0xfff,
             (rdev & 0xff) | ((rdev >> 12) & 0xfff00),
@@ -263,23 +335,30 @@ impl Staging {
         let dev = rustix::fs::makedev(major, minor);
         let file_type = FileType::from_raw_mode(kind.to_mode());
         let mode = Mode::RUSR | Mode::WUSR;
-        let mknod = || rustix::fs::mknodat(&self.dir, &name, file_type, mode, dev);
-        self.make(&name, mknod)
+        let mknod = || rustix::fs::mknodat(dir, &name, file_type, mode, dev);
+        self.make(at, mknod)
             .map_err(|errno| BaseError::io(slot.path, "mknod", errno))?;
-        self.settle(slot, &name, set)
+        self.settle(slot, at, set)
     }
 
     /// Makes everything in it durable, and its own name in `stage`.
-    fn sync(&mut self, stage: BorrowedFd<'_>) -> Result<(), Errno> {
-        if self.count > FSYNC_FILES {
+    pub(super) fn sync(&self, stage: BorrowedFd<'_>) -> Result<(), Errno> {
+        let mut staged = self.staged.lock();
+        let (files, count) = (std::mem::take(&mut staged.files), staged.count);
+        let replaces = !staged.replacing.is_empty();
+        drop(staged);
+        if count > FSYNC_FILES {
             let all = Change::SyncAll(self.dir.as_fd());
             return self.disk.sync(all, || rustix::fs::syncfs(&self.dir));
         }
-        for file in &self.unsynced {
+        for file in &files {
             start_writing(file.as_fd());
         }
-        for file in self.unsynced.drain(..) {
+        for file in files {
             fsync(&self.disk, file.as_fd())?;
+        }
+        if replaces {
+            fsync_dir(&self.disk, self.old.as_fd())?;
         }
         fsync_dir(&self.disk, self.dir.as_fd())?;
         fsync_dir(&self.disk, stage)
@@ -298,7 +377,7 @@ pub(super) fn fsync(disk: &Disk, file: BorrowedFd<'_>) -> Result<(), Errno> {
     disk.sync(Change::Sync(file), || rustix::fs::fsync(file))
 }
 
-fn stage_error(op: &'static str) -> impl Fn(Errno) -> BaseError {
+pub(super) fn stage_error(op: &'static str) -> impl Fn(Errno) -> BaseError {
     move |errno| BaseError::io(b"<stage>", op, errno)
 }
 
@@ -321,8 +400,8 @@ impl Base {
         Ok(Staging {
             id,
             dir,
-            unsynced: Vec::new(),
-            count: 0,
+            old: self.reach.area(Area::Old).clone(),
+            staged: Mutex::default(),
             disk: disk.clone(),
         })
     }
@@ -332,147 +411,5 @@ impl Base {
         let stage = self.reach.area(Area::Stage).as_fd();
         open_beneath(stage, &plan_name(id), OFlags::RDONLY | OFlags::DIRECTORY)
             .map_err(stage_error("open"))
-    }
-
-    /// Writes the plan down, with what it changes as that is now, and makes it and all that was
-    /// staged durable. From here on the plan can be carried out; that it *will* be is the owner's
-    /// record to make.
-    pub fn seal(&self, plan: Plan, staging: &mut Staging) -> Result<Sealed, BaseError> {
-        let layout = self.layout.read();
-        let before = self.befores(&layout, &plan)?;
-        let sealed = Sealed {
-            plan,
-            version: layout.version + 1,
-            before,
-        };
-        drop(layout);
-        let mut write = || -> Result<(), Errno> {
-            let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW;
-            let mode = Mode::RUSR | Mode::WUSR;
-            let disk = &self.reach.disk;
-            let dir = staging.dir.as_fd();
-            let create = |name| {
-                disk.change(Change::Make(At { dir, name }), || {
-                    rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, mode)
-                })
-            };
-            create(DONE)?;
-            let fd = create(PLAN)?;
-            let bytes = sealed.encode();
-            let (file, offset, len) = (fd.as_fd(), 0, bytes.len() as u64);
-            disk.change(Change::Bytes { file, offset, len }, || {
-                let mut rest = bytes.as_slice();
-                while !rest.is_empty() {
-                    rest = &rest[rustix::io::write(&fd, rest)?..];
-                }
-                Ok(())
-            })?;
-            staging.remember(fd);
-            staging.sync(self.reach.area(Area::Stage).as_fd())
-        };
-        write().map_err(stage_error("write the plan to"))?;
-        Ok(sealed)
-    }
-
-    /// What `plan` changes of the base, as it is now.
-    fn befores(&self, layout: &Layout, plan: &Plan) -> Result<Vec<Before>, BaseError> {
-        let mut befores: Vec<Before> = Vec::new();
-        let mut known = std::collections::HashMap::new();
-        let mut simulation = Simulation::default();
-        for step in &plan.steps {
-            for operand in operands(step) {
-                let (path, wants_xattrs, leaves) = match operand {
-                    Operand::Object {
-                        path,
-                        xattrs,
-                        leaves,
-                        ..
-                    } => (path, xattrs, leaves),
-                    Operand::Entries { dir } => (dir, false, false),
-                    Operand::Vacant { .. } => continue,
-                };
-                let origin = match simulation.origin(path) {
-                    Origin::Base(origin) => origin,
-                    // What the plan itself made has no past that a view could ask for.
-                    Origin::Staged if !leaves => continue,
-                    _ => {
-                        return Err(BaseError::Changed {
-                            path: path.to_vec(),
-                        });
-                    }
-                };
-                let index = match known.get(&origin) {
-                    Some(&index) => index,
-                    None => {
-                        let found = self.lookup_in(layout, layout.version, &origin)?;
-                        let found = found.ok_or_else(|| BaseError::Changed {
-                            path: origin.clone(),
-                        })?;
-                        known.insert(origin.clone(), befores.len());
-                        let (ident, attr) = (found.ident, found.attr);
-                        befores.push(Before {
-                            path: origin,
-                            ident,
-                            attr,
-                            xattrs: None,
-                        });
-                        befores.len() - 1
-                    }
-                };
-                let before = &mut befores[index];
-                if wants_xattrs && before.xattrs.is_none() {
-                    before.xattrs = Some(self.current_xattrs(&before.path)?);
-                }
-            }
-            simulation.advance(step);
-        }
-        Ok(befores)
-    }
-
-    fn current_xattrs(&self, path: &[u8]) -> Result<inode::Xattrs, BaseError> {
-        let fd = self
-            .reach
-            .hold(&super::event::Loc::of_path(path.to_vec()), path)?;
-        inode::read_xattrs(fd.as_fd()).map_err(|errno| BaseError::io(path, "listxattr", errno))
-    }
-
-    /// The plans that have a staging directory, sealed or not.
-    pub fn pending(&self) -> Result<Vec<u64>, BaseError> {
-        let names = super::purge::names(self.reach.area(Area::Stage).as_fd());
-        let names = names.map_err(stage_error("list"))?;
-        let id = |name: &Vec<u8>| u64::from_str_radix(std::str::from_utf8(name).ok()?, 16).ok();
-        let mut ids: Vec<u64> = names.iter().filter_map(id).collect();
-        ids.sort_unstable();
-        Ok(ids)
-    }
-
-    /// The sealed plan `id`; `None`: it was never sealed, so nothing of it was done.
-    pub fn read_plan(&self, id: u64) -> Result<Option<Sealed>, BaseError> {
-        let stage = self.reach.area(Area::Stage).as_fd();
-        let path = super::path::join(&plan_name(id), PLAN);
-        let fd = match open_beneath(stage, &path, OFlags::RDONLY) {
-            Err(Errno::NOENT) => return Ok(None),
-            other => other.map_err(stage_error("open the plan in"))?,
-        };
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes)
-            .map_err(|error| BaseError::io(b"<stage>", "read the plan in", error))?;
-        Sealed::decode(id, &bytes).map(Some)
-    }
-
-    /// Removes what was staged for a plan that was not started, or that is finished.
-    pub fn discard(&self, id: u64) -> Result<(), BaseError> {
-        if self.layout.read().half_done == Some(id) {
-            return Err(BaseError::PlanPending { id });
-        }
-        let stage = self.reach.area(Area::Stage);
-        // The plan goes first: staged objects without one are garbage, a plan without them is not.
-        let plan = super::path::join(&plan_name(id), PLAN);
-        let disk = &self.reach.disk;
-        match unlink(disk, stage.as_fd(), &plan, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(stage_error("remove the plan in")(errno)),
-        }
-        remove_tree(disk, stage.as_fd(), &plan_name(id)).map_err(stage_error("remove"))
     }
 }

@@ -4,11 +4,12 @@
 //! they are. `resume` is set when a plan is taken up again: only then is what looks done accepted
 //! as done; otherwise it means that somebody changed the base, and the step is refused.
 //!
-//! **Progress**: after each step the length of `stage/<id>/done` becomes the number of steps done.
-//! That is a change of metadata like the steps themselves, so a filesystem that replays its
-//! metadata in order (ext4, xfs) knows after a power loss at most one step more than it says. For
-//! those that persist a renamed directory early (btrfs may), [`Executor::first_undone`] also looks
-//! for later steps that left an unmistakable trace.
+//! **Progress**: some steps leave a trace that nothing else can have left, see [`trace_of`]. After
+//! each of the others the length of `stage/<id>/done` becomes the number of steps done. Both are
+//! changes of metadata like the steps themselves, so a filesystem that replays its metadata in
+//! order (ext4, xfs) knows after a power loss at most one step more than they say, and one that
+//! persists a renamed directory early (btrfs may) shows a later step by its trace.
+//! [`Executor::first_undone`] goes by whichever says more.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -22,10 +23,10 @@ use crate::sys::inode;
 use crate::sys::rename::{At, exchange, rename_noreplace};
 use crate::tree::Kind;
 
-use super::event::{Area, OldName};
+use super::event::Area;
 use super::path::{is_within, split};
 use super::plan::{AttrSet, Sealed, Step};
-use super::publish_stage::{DONE, set_attrs, slot_name};
+use super::publish_stage::{DONE, old_name, set_attrs, slot_name};
 use super::purge::{set_mode, unlink};
 use super::reach::{Raw, stat_at, walk_error};
 use super::{Base, BaseError};
@@ -77,6 +78,30 @@ pub(super) struct Executor<'a> {
     resume: bool,
     /// The directory that was used last: the steps of a plan come sorted by directory.
     last_dir: Option<(Vec<u8>, Arc<OwnedFd>)>,
+}
+
+/// The slot for the object that is to be kept under a number, for a moment.
+pub(super) fn aside(keep: u32) -> u32 {
+    keep | 1 << 31
+}
+
+/// What is so once a step is done, and never before.
+enum Trace {
+    /// This inode is kept under this number.
+    Kept(u32, u64),
+    /// Nothing is in this slot.
+    Empty(u32),
+}
+
+fn trace_of(step: &Step) -> Option<Trace> {
+    match step {
+        Step::Evict { ino, keep, .. }
+        | Step::Exchange {
+            ino_old: ino, keep, ..
+        } => Some(Trace::Kept(*keep, *ino)),
+        Step::Place { slot, .. } => Some(Trace::Empty(*slot)),
+        _ => None,
+    }
 }
 
 /// A directory that was made writable for a moment.
@@ -134,33 +159,20 @@ impl<'a> Executor<'a> {
 
     /// Whether a step was done, going by what only that step can have done.
     fn left_a_trace(&mut self, step: &Step) -> Result<bool, BaseError> {
-        let (slot, kept) = match step {
-            Step::Evict { ino, keep, .. } => (None, Some((*keep, *ino))),
-            Step::Exchange {
-                slot,
-                keep,
-                ino_old,
-                ..
-            } => (Some(*slot), Some((*keep, *ino_old))),
-            Step::Place { slot, .. } => (Some(*slot), None),
-            _ => return Ok(false),
-        };
-        let mut look = || {
-            let slot_gone = match slot {
-                Some(slot) => self.place(Spot::Slot(slot))?.ino()?.is_none(),
-                None => true,
-            };
-            let is_kept = match kept {
-                Some((keep, ino)) => self.place(Spot::Kept(keep))?.ino()? == Some(ino),
-                None => true,
-            };
-            Ok(slot_gone && is_kept)
+        let mut look = || match trace_of(step) {
+            Some(Trace::Kept(keep, ino)) => Ok(self.place(Spot::Kept(keep))?.ino()? == Some(ino)),
+            Some(Trace::Empty(slot)) => Ok(self.place(Spot::Slot(slot))?.ino()?.is_none()),
+            None => Ok(false),
         };
         look().map_err(|errno: Errno| BaseError::io(b"<stage>", "look at", errno))
     }
 
-    /// Notes that `count` steps are done.
-    pub(super) fn mark(&self, count: usize) -> Result<(), BaseError> {
+    /// Notes that the steps up to this one are done, unless it has left a trace.
+    pub(super) fn mark(&self, index: usize) -> Result<(), BaseError> {
+        if trace_of(&self.sealed.plan.steps[index]).is_some() {
+            return Ok(());
+        }
+        let count = index + 1;
         let length = Change::Length(self.done.as_fd());
         let mark = || rustix::fs::ftruncate(&self.done, count as u64);
         self.disk()
@@ -174,17 +186,10 @@ impl<'a> Executor<'a> {
                 dir: self.stage.clone(),
                 name: slot_name(slot),
             }),
-            Spot::Kept(keep) => {
-                let name = OldName {
-                    plan: self.sealed.plan.id,
-                    keep,
-                }
-                .bytes();
-                Ok(Place {
-                    dir: self.base.reach.area(Area::Old).clone(),
-                    name,
-                })
-            }
+            Spot::Kept(keep) => Ok(Place {
+                dir: self.base.reach.area(Area::Old).clone(),
+                name: old_name(self.sealed.plan.id, keep),
+            }),
             Spot::Base(path) => {
                 let root = self.base.reach.area(Area::Root);
                 let Some((dir, name)) = split(path).filter(|(dir, _)| !dir.is_empty()) else {
@@ -234,13 +239,12 @@ impl<'a> Executor<'a> {
                 self.relocate(Spot::Base(from), Spot::Base(to), *ino, from)
             }
             Step::Exchange {
-                slot,
                 ino_new,
                 path,
                 ino_old,
                 keep,
                 ..
-            } => self.replace(*slot, *ino_new, path, *ino_old, *keep),
+            } => self.replace(*ino_new, path, *ino_old, *keep),
             Step::Link { from, to, ino, .. } => self.link(from, to, *ino),
             Step::SetAttr { path, ino, set, .. } => self.set_attr(path, *ino, set),
             Step::Times {
@@ -288,60 +292,63 @@ impl<'a> Executor<'a> {
         expect_done(relocate(), path, "rename")
     }
 
-    fn replace(
-        &mut self,
-        slot: u32,
-        new: u64,
-        path: &[u8],
-        old: u64,
-        keep: u32,
-    ) -> Result<(), BaseError> {
+    /// An exchange, or on a filesystem that has none: the old object goes aside, the new one to its
+    /// place, the old one to where the new one was.
+    fn replace(&mut self, new: u64, path: &[u8], old: u64, keep: u32) -> Result<(), BaseError> {
         self.moved(path);
         let mut replace = || {
-            let slot = self.place(Spot::Slot(slot))?;
             let kept = self.place(Spot::Kept(keep))?;
             let place = self.place(Spot::Base(path))?;
-            let keep_old = || self.with_access(&[&slot], || self.rename(&slot, &kept));
-            let (in_slot, in_place) = (slot.ino()?, place.ino()?);
+            let aside = self.place(Spot::Slot(aside(keep)))?;
+            let keep_old = || self.with_access(&[&aside], || self.rename(&aside, &kept));
+            let in_place = place.ino()?;
+            // The first time that is what was staged a moment ago.
+            let mut in_kept = Some(new);
             if self.resume {
-                let is_kept = kept.ino()? == Some(old);
-                match (in_slot, in_place, is_kept) {
-                    (None, Some(ino), true) if ino == new => return Ok(true),
-                    (Some(ino), Some(there), false) if (ino, there) == (old, new) => {
+                in_kept = kept.ino()?;
+                let is_aside = aside.ino()? == Some(old);
+                match (in_kept, in_place) {
+                    (Some(kept), Some(there)) if (kept, there) == (old, new) => return Ok(true),
+                    (Some(ino), None) if ino == new && is_aside => {
+                        self.put_over(&kept, &place)?;
                         return keep_old().map(|()| true);
                     }
-                    (Some(ino), there, true)
-                        if ino == new && there.is_none_or(|ino| ino == old) =>
-                    {
-                        return self.put_over(&slot, &place).map(|()| true);
+                    (None, Some(there)) if there == new && is_aside => {
+                        return keep_old().map(|()| true);
                     }
                     _ => {}
                 }
             }
-            if (in_slot, in_place) != (Some(new), Some(old)) {
+            if (in_kept, in_place) != (Some(new), Some(old)) {
                 return Ok(false);
             }
-            if self.with_access(&[&slot, &place], || self.exchange(&slot, &place))? {
-                keep_old()?;
+            if self.with_access(&[&kept, &place], || self.exchange(&kept, &place))? {
                 return Ok(true);
             }
-            // Without RENAME_EXCHANGE the old object is kept first, as a link if it can have one.
-            let link = self.second_name(&place, &kept);
-            if link.is_err() || stat_at(&slot.dir, &slot.name)?.attr.kind == Kind::Dir {
-                if link.is_ok() {
-                    unlink(self.disk(), kept.dir.as_fd(), &kept.name, AtFlags::empty())?;
+            // As a link, if it can have one, so that the place is never empty.
+            if aside.ino()? != Some(old) {
+                let link = self.second_name(&place, &aside);
+                if link.is_err() || stat_at(&kept.dir, &kept.name)?.attr.kind == Kind::Dir {
+                    if link.is_ok() {
+                        unlink(
+                            self.disk(),
+                            aside.dir.as_fd(),
+                            &aside.name,
+                            AtFlags::empty(),
+                        )?;
+                    }
+                    self.with_access(&[&place], || self.rename(&place, &aside))?;
                 }
-                self.with_access(&[&place], || self.rename(&place, &kept))?;
             }
-            self.put_over(&slot, &place)?;
-            Ok(true)
+            self.put_over(&kept, &place)?;
+            keep_old().map(|()| true)
         };
         expect_done(replace(), path, "replace")
     }
 
-    /// Whether an exchange stopped between its two renames, so that the old object is in the slot.
-    pub(super) fn is_exchanged(&mut self, slot: u32, old: u64) -> bool {
-        let ino = self.place(Spot::Slot(slot)).and_then(|place| place.ino());
+    /// Whether a replacement without an exchange stopped while the old object was aside.
+    pub(super) fn is_aside(&mut self, keep: u32, old: u64) -> bool {
+        let ino = (self.place(Spot::Slot(aside(keep)))).and_then(|place| place.ino());
         ino.is_ok_and(|ino| ino == Some(old))
     }
 
@@ -410,10 +417,10 @@ impl Executor<'_> {
         })
     }
 
-    /// Moves a staged object over a file that is kept already, or to where nothing is.
-    fn put_over(&self, slot: &Place, place: &Place) -> Result<(), Errno> {
-        let (from, to) = (slot.at(), place.at());
-        self.with_access(&[slot, place], || {
+    /// Moves a staged object over a file that has another name, or to where nothing is.
+    fn put_over(&self, staged: &Place, place: &Place) -> Result<(), Errno> {
+        let (from, to) = (staged.at(), place.at());
+        self.with_access(&[staged, place], || {
             self.disk().change(Change::Rename { from, to }, || {
                 rustix::fs::renameat(from.dir, from.name, to.dir, to.name)
             })

@@ -135,6 +135,9 @@ impl Base {
     /// in the staging directory: left by a crash. What was queued and deleted before the crash
     /// counts no more. To be called once, after events were restored, pending plans finished and
     /// the events that nobody needs dropped.
+    ///
+    /// A file with further names goes from there at once: it may have been staged for a plan that
+    /// was never sealed. Then the other name is the owner's, who must not take it for published.
     pub fn sweep(&self) -> Result<(), BaseError> {
         let stage = self.reach.area(Area::Stage).as_fd();
         let error = |errno| BaseError::io(b"<stage>", "sweep", errno);
@@ -161,6 +164,7 @@ impl Base {
                 _ => None,
             })
             .collect();
+        let mut linked = Vec::new();
         for name in there {
             if kept.contains(&name) || queued.contains(&name) {
                 continue;
@@ -170,12 +174,19 @@ impl Base {
                 other => other.map_err(error)?,
             };
             let link = (raw.attr.kind != Kind::Dir).then_some(raw.ident);
+            if link.is_some() && raw.attr.nlink > 1 {
+                linked.push(name);
+                continue;
+            }
             if let Some(ident) = link {
                 layout.events.kept_again(ident, raw.attr.kind);
             }
             self.doomed.lock().push_back(Doomed { name, link });
         }
-        Ok(())
+        drop(layout);
+        let mut unlinks = linked.iter().map(|name| self.unlink_old(old.as_fd(), name));
+        let unlinked = unlinks.try_for_each(|unlinked| unlinked);
+        unlinked.map_err(|errno| BaseError::io(b"<old>", "sweep", errno))
     }
 
     /// Deletes up to about `steps` of the queued objects; `true`: there is more to do.

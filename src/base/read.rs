@@ -254,8 +254,12 @@ impl Base {
         if let Some(old) = layout.events.xattrs(at, raw.ident) {
             return Ok(old.iter().map(|(name, _)| name.clone()).collect());
         }
-        let fd = self.reach.hold(&loc, path)?;
-        inode::list_xattrs(fd.as_fd()).map_err(|errno| BaseError::io(path, "listxattr", errno))
+        let parent = self.reach.parent(&loc);
+        let listed = match parent.map_err(|errno| walk_error(path, "open", errno))? {
+            (dir, b"") => inode::list_xattrs(dir.as_fd()),
+            (dir, name) => inode::list_xattrs_at(dir.as_fd(), name),
+        };
+        listed.map_err(|errno| BaseError::io(path, "listxattr", errno))
     }
 
     /// Space and inodes of the filesystem that the base is on.

@@ -21,6 +21,7 @@ mod copy_up;
 mod diff;
 mod end;
 mod error;
+mod fill;
 mod fork;
 mod history;
 mod limits;

@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::diff::is_whole_origin;
+use super::fill::Filling;
 use super::resolve::{join, split};
 use super::{BranchError, Workspace};
 use crate::base::{Expect, Found, Plan, Shown, Staging, Stamp, Step, Want};
@@ -57,7 +58,8 @@ pub(super) struct Planner<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) view: &'a View,
     pub(super) epochs: [u64; 2],
-    pub(super) staging: &'a mut Staging,
+    pub(super) staging: &'a Staging,
+    pub(super) filling: Filling<'a>,
     expect: Vec<Expect>,
     pub(super) linked: Vec<Linked>,
     steps: Vec<Step>,
@@ -76,6 +78,10 @@ pub(super) struct Planner<'a> {
     /// Directories that the view has nothing of but whose entries are exchanged: by their path in
     /// the view, with what they are.
     disturbed: BTreeMap<Vec<u8>, Found>,
+    /// Where the view has directories of the base, as far as that was asked.
+    places: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Base directories that `disturb` has looked at.
+    looked_at: HashSet<Vec<u8>>,
 }
 
 impl Workspace {
@@ -83,17 +89,25 @@ impl Workspace {
     /// written in `epochs` is main's alone.
     pub(super) fn plan(
         &self,
-        id: u64,
         view: &View,
         epochs: [u64; 2],
         keep_old: bool,
-        staging: &mut Staging,
+        staging: &Staging,
     ) -> Result<Planned, BranchError> {
-        let mut planner = Planner {
-            workspace: self,
-            view,
+        Filling::run(self, view, staging, |filling| {
+            Planner::new(filling, epochs).run(keep_old)
+        })
+    }
+}
+
+impl<'a> Planner<'a> {
+    fn new(filling: Filling<'a>, epochs: [u64; 2]) -> Planner<'a> {
+        Planner {
+            workspace: filling.workspace,
+            view: filling.view,
             epochs,
-            staging,
+            staging: filling.staging,
+            filling,
             expect: Vec::new(),
             linked: Vec::new(),
             steps: Vec::new(),
@@ -105,34 +119,31 @@ impl Workspace {
             placed: HashMap::new(),
             names: HashMap::new(),
             disturbed: BTreeMap::new(),
-        };
-        let entries = planner.entries()?;
-        planner.vacate(&entries)?;
-        planner.fill(&entries)?;
-        planner.in_place()?;
-        let exchanges = std::mem::take(&mut planner.exchanges);
-        let links = std::mem::take(&mut planner.links);
-        planner.steps.extend(exchanges.into_iter().chain(links));
-        planner.attributes()?;
-        let Planner {
-            steps,
-            expect,
-            linked,
-            ..
-        } = planner;
+            places: HashMap::new(),
+            looked_at: HashSet::new(),
+        }
+    }
+
+    fn run(mut self, keep_old: bool) -> Result<Planned, BranchError> {
+        let entries = self.entries()?;
+        self.vacate(&entries)?;
+        self.fill(&entries)?;
+        self.in_place()?;
+        let exchanges = std::mem::take(&mut self.exchanges);
+        let links = std::mem::take(&mut self.links);
+        self.steps.extend(exchanges.into_iter().chain(links));
+        self.attributes()?;
         Ok(Planned {
             plan: Plan {
-                id,
+                id: self.staging.id(),
                 keep_old,
-                steps,
+                steps: self.steps,
             },
-            expect,
-            linked,
+            expect: self.expect,
+            linked: self.linked,
         })
     }
-}
 
-impl<'a> Planner<'a> {
     pub(super) fn number(&mut self) -> u32 {
         self.next += 1;
         self.next
@@ -314,7 +325,7 @@ impl<'a> Planner<'a> {
                     shown,
                 });
             } else {
-                let ino = self.stage(file, inode, &entry.path)?;
+                let ino = self.stage(inode, &entry.path, false)?;
                 let slot = self.next;
                 self.steps.push(Step::Place {
                     slot,
@@ -337,7 +348,7 @@ impl<'a> Planner<'a> {
 
     /// Where a base file that gets a further name is, if it stays at its path: in the view, and
     /// with the inode that it has by the time links are made.
-    fn stays(&mut self, inode: &Inode) -> Result<Option<(Vec<u8>, u64)>, BranchError> {
+    fn stays(&mut self, inode: &'a Inode) -> Result<Option<(Vec<u8>, u64)>, BranchError> {
         let Some(origin) = &inode.origin else {
             return Ok(None);
         };
@@ -361,7 +372,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The paths, in the view, of the names that the base has of a file and the view leaves alone.
-    fn homes(&self, found: &Found, known: &[u8]) -> Result<Vec<Home>, BranchError> {
+    fn homes(&mut self, found: &Found, known: &[u8]) -> Result<Vec<Home>, BranchError> {
         let mut paths = vec![known.to_vec()];
         if found.attr.nlink > 1 {
             paths = self.workspace.base.paths_of(found.ident.ino)?;
@@ -372,12 +383,22 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let (dir, name) = split(&path);
-            if let Some(place) = self.workspace.place_of_base_dir(self.view, dir)? {
+            if let Some(place) = self.place_of(dir)? {
                 let (dir, path) = (dir.to_vec(), join(&place, name));
                 homes.push(Home { dir, place, path });
             }
         }
         Ok(homes)
+    }
+
+    /// Where the view has a directory of the base.
+    fn place_of(&mut self, dir: &[u8]) -> Result<Option<Vec<u8>>, BranchError> {
+        if let Some(place) = self.places.get(dir) {
+            return Ok(place.clone());
+        }
+        let place = self.workspace.place_of_base_dir(self.view, dir)?;
+        self.places.insert(dir.to_vec(), place.clone());
+        Ok(place)
     }
 
     /// Pass 3: files that keep their names and have other content.
@@ -413,7 +434,7 @@ impl<'a> Planner<'a> {
     fn exchange_at(
         &mut self,
         file: FileId,
-        inode: &Inode,
+        inode: &'a Inode,
         found: &Found,
         known: &[u8],
     ) -> Result<(), BranchError> {
@@ -428,13 +449,11 @@ impl<'a> Planner<'a> {
         let Some(first) = homes.next() else {
             return Ok(());
         };
-        let new = self.stage(file, inode, &first)?;
-        let slot = self.next;
-        let keep = self.number();
+        let new = self.stage(inode, &first, true)?;
+        let keep = self.next;
         let ino_old = found.ident.ino;
         let shown = Some(shown(file, inode));
         self.exchanges.push(Step::Exchange {
-            slot,
             ino_new: new.0,
             path: first.clone(),
             ino_old,
@@ -461,6 +480,9 @@ impl<'a> Planner<'a> {
 
     /// A name in a directory is exchanged, which moves the directory's times.
     fn disturb(&mut self, home: &Home) -> Result<(), BranchError> {
+        if !self.looked_at.insert(home.dir.clone()) {
+            return Ok(());
+        }
         if let Some(dir) = self.below(&home.dir)?
             && self.view.inode(dir.fid).is_none()
         {

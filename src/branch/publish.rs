@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 use super::plan::Linked;
 use super::unfinished::{Stage, Unfinished};
 use super::{BranchError, Record, State, What, Workspace, unchanged};
-use crate::base::{Applied, Sealed};
+use crate::base::{Applied, Conflict, Sealed};
 use crate::store::BlobId;
 use crate::sys::failpoint;
 use crate::tree::{BranchId, Content, Source, View};
@@ -36,6 +36,16 @@ pub(super) fn flip(main: &mut State, version: u64) {
     main.fork_view = View::on(version);
     main.usage = super::Usage::default();
     main.blobs.clear();
+}
+
+fn refused(conflicts: Vec<Conflict>) -> BranchError {
+    for Conflict { path, what } in &conflicts {
+        log::warn!("not published: {} {what:?}", path.escape_ascii());
+    }
+    let paths = conflicts.into_iter().map(|conflict| conflict.path);
+    BranchError::BaseChanged {
+        paths: paths.collect(),
+    }
 }
 
 impl Workspace {
@@ -125,26 +135,14 @@ impl Workspace {
             .next_plan
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let keep_old = self.oldest_pinned().is_some();
-        let mut staging = self.base.stage_begin(id)?;
+        let staging = self.base.stage_begin(id)?;
         let prepared = (|| {
-            let planned = self.plan(id, view, epochs, keep_old, &mut staging)?;
-            if let Err(conflicts) = self.base.check(&planned.plan, &planned.expect) {
-                for conflict in &conflicts {
-                    log::warn!(
-                        "not published: {} {:?}",
-                        conflict.path.escape_ascii(),
-                        conflict.what
-                    );
-                }
-                let paths = conflicts
-                    .into_iter()
-                    .map(|conflict| conflict.path)
-                    .collect();
-                return Err(BranchError::BaseChanged { paths });
-            }
+            let planned = self.plan(view, epochs, keep_old, &staging)?;
+            let seen = self.base.check(&planned.plan, &planned.expect);
+            let seen = seen.map_err(refused)?;
             self.base.rehearse(&planned.plan, &staging)?;
             failpoint::reach("publish-staged");
-            let sealed = self.base.seal(planned.plan.clone(), &mut staging)?;
+            let sealed = self.base.seal(planned.plan, &staging, &seen)?;
             failpoint::reach("publish-sealed");
             self.log(&Record::PublishIntent { plan: id })?;
             self.barrier()?;
@@ -152,8 +150,7 @@ impl Workspace {
             Ok((planned.linked, sealed))
         })();
         if prepared.is_err() {
-            drop(staging);
-            self.base.discard(id)?;
+            self.base.abandon(&staging)?;
         }
         prepared
     }

@@ -429,6 +429,10 @@ impl Workspace {
         }
         if !workspace.options.read_only {
             let intent = replay.intent.take();
+            // A plan that was not begun has left no record, and maybe what was staged for it.
+            if let Some(last) = workspace.base.last_plan()? {
+                (workspace.table.next_plan).fetch_max(last.saturating_add(1), Ordering::Relaxed);
+            }
             workspace.finish_publish(intent.map(|i| (i.plan, i.view, i.flipped)))?;
             workspace.apply_policy()?;
             if !workspace.is_unfinished() {

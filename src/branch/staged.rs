@@ -1,22 +1,18 @@
 //! Staging for a publish: the new objects that a plan puts into the base.
 
-use std::os::fd::{AsFd, BorrowedFd};
-
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
+use super::BranchError;
+use super::fill::Fill;
 use super::plan::{Linked, Planner};
-use super::{BranchError, Workspace};
 use crate::base::{AttrSet, Slot, StagedIno};
 use crate::store::BlobId;
 use crate::sys::disk::Change;
 use crate::sys::rename::At;
-use crate::tree::{Content, Extent, FileId, Inode, Source, Xattrs};
+use crate::tree::{Content, Inode, Source, Xattrs};
 
 /// Blobs of at least this size become the published file itself instead of being copied.
 const LINK_BYTES: u64 = 1 << 20;
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     /// The attributes of an inode, for an object that has those of its origin or none.
     pub(super) fn attr_set(&self, inode: &Inode) -> Result<AttrSet, BranchError> {
         let mut set = Vec::new();
@@ -63,46 +59,42 @@ impl Planner<'_> {
         Ok(set)
     }
 
-    /// Stages a new object for `inode`, in slot `self.next`.
+    /// Stages a new object for `inode`, in slot `self.next`; for an exchange if it `replaces` one.
     pub(super) fn stage(
         &mut self,
-        _file: FileId,
-        inode: &Inode,
+        inode: &'a Inode,
         path: &[u8],
+        replaces: bool,
     ) -> Result<StagedIno, BranchError> {
-        let number = self.number();
-        let slot = Slot { number, path };
-        let set = self.whole_attr_set(inode)?;
-        let staged = match &inode.content {
-            Content::Dir => self.staging.dir(slot, &set)?,
-            Content::Symlink(target) => self.staging.symlink(slot, &set, target)?,
-            Content::None => self
-                .staging
-                .special(slot, &set, inode.attr.kind, inode.attr.rdev)?,
-            Content::File(extents) => {
-                if let Some(id) = self.linkable(inode) {
-                    return self.stage_linked(id, slot, &set, inode.attr.size);
-                }
-                let workspace = self.workspace;
-                let version = self.view.base_version;
-                let mut failed = None;
-                let staged = self.staging.file(slot, &set, &mut |fd| {
-                    for extent in extents.iter() {
-                        if let Err(error) = workspace.copy_extent(version, extent, fd) {
-                            failed = Some(error);
-                            return Err(std::io::ErrorKind::Other.into());
-                        }
-                    }
-                    // A hole at the end was not written.
-                    Ok(rustix::fs::ftruncate(fd, inode.attr.size)?)
-                });
-                match (failed, staged) {
-                    (Some(error), _) => return Err(error),
-                    (None, staged) => staged?,
-                }
-            }
+        let slot = Slot {
+            number: self.number(),
+            replaces,
+            path,
         };
-        Ok(staged)
+        let set = self.whole_attr_set(inode)?;
+        match &inode.content {
+            Content::Dir => Ok(self.staging.dir(slot, &set)?),
+            Content::Symlink(target) => Ok(self.staging.symlink(slot, &set, target)?),
+            Content::None => {
+                let (kind, rdev) = (inode.attr.kind, inode.attr.rdev);
+                Ok(self.staging.special(slot, &set, kind, rdev)?)
+            }
+            Content::File(extents) => match self.linkable(inode) {
+                Some(id) => self.stage_linked(id, slot, &set, inode.attr.size),
+                None => {
+                    let file = self.staging.create(slot, &set)?;
+                    let ino = file.ino();
+                    self.filling.add(Fill {
+                        file,
+                        path: path.to_vec(),
+                        set,
+                        extents,
+                        size: inode.attr.size,
+                    })?;
+                    Ok(ino)
+                }
+            },
+        }
     }
 
     /// The blob that is just this file's content and nobody else's.
@@ -152,57 +144,4 @@ impl Planner<'_> {
         });
         Ok(staged)
     }
-}
-
-impl Workspace {
-    /// Writes an extent's bytes to the same offset of a new file outside the store. Holes of the
-    /// source stay holes.
-    fn copy_extent(
-        &self,
-        version: u64,
-        extent: &Extent,
-        to: BorrowedFd<'_>,
-    ) -> Result<(), BranchError> {
-        let (from, at) = match &extent.source {
-            Source::Base { origin, at } => (self.base.open_file(version, &origin.path)?, *at),
-            Source::Segment { at, .. } => self.store.seg_fd(crate::store::SegAddr(*at))?,
-            Source::Blob { id, at } => (self.store.blob_fd(BlobId(*id))?, *at),
-        };
-        copy_data(from.as_fd(), at, to, extent.off, extent.len)
-            .map_err(|errno| crate::base::copy_error(errno).into())
-    }
-}
-
-/// Copies the data of a range into a file that has nothing there yet, passing over holes:
-/// copy_file_range(2) would fill them with zeros.
-fn copy_data(
-    from: BorrowedFd<'_>,
-    start: u64,
-    to: BorrowedFd<'_>,
-    to_start: u64,
-    len: u64,
-) -> Result<(), Errno> {
-    let end = start + len;
-    let mut at = start;
-    while at < end {
-        at = match rustix::fs::seek(from, SeekFrom::Data(at)) {
-            Ok(data) if data < end => data,
-            Ok(_) | Err(Errno::NXIO) => break,
-            Err(errno) => return Err(errno),
-        };
-        let hole = rustix::fs::seek(from, SeekFrom::Hole(at))?.min(end);
-        let mut off = to_start + (at - start);
-        while at < hole {
-            let want = usize::try_from(hole - at)
-                .unwrap_or(usize::MAX)
-                .min(1 << 30);
-            match rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut off), want) {
-                // The file was cut behind us: the publish is checked against that elsewhere.
-                Ok(0) => return Ok(()),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-    }
-    Ok(())
 }

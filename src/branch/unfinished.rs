@@ -92,7 +92,7 @@ impl Workspace {
     pub(super) fn cancel(&self, sealed: &Sealed) -> Result<(), BranchError> {
         let plan = sealed.plan.id;
         let logged = self.log(&Record::PublishCancel { plan });
-        self.base.discard(plan)?;
+        self.base.cancel(sealed)?;
         logged
     }
 

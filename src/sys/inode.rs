@@ -89,9 +89,21 @@ pub fn get_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Errno> {
 /// The names of the extended attributes; none where the filesystem has none.
 pub fn list_xattrs(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
     let path = proc_path(fd);
+    names(|buffer| rustix::fs::listxattr(&path, buffer))
+}
+
+/// The same of `name` in `dir`, one component, without a descriptor of its own.
+pub fn list_xattrs_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut path = proc_path(dir).into_bytes();
+    path.push(b'/');
+    path.extend_from_slice(name);
+    names(|buffer| rustix::fs::llistxattr(&path, buffer))
+}
+
+fn names(list: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<Vec<u8>>, Errno> {
     let mut names = vec![0; 1024];
     let len = loop {
-        match rustix::fs::listxattr(&path, names.as_mut_slice()) {
+        match list(names.as_mut_slice()) {
             Ok(len) => break len,
             Err(Errno::RANGE) if names.len() < 1 << 20 => names.resize(names.len() * 4, 0),
             Err(Errno::OPNOTSUPP) => break 0,

@@ -202,9 +202,8 @@ impl Vfs {
     /// Ends a branch; by rmdir the kernel drops the name itself.
     pub(super) fn abort(&self, branch: &Arc<Branch>, asked: Asked) -> Done {
         let effects = self.workspace().abort(branch)?;
-        for dead in &effects.dead {
-            self.bury(dead, asked);
-        }
+        let bury = |dead| self.bury(dead, asked);
+        self.bury_later(effects.dead.iter().filter_map(bury).collect());
         self.expire_at_once()
     }
 

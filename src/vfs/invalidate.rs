@@ -24,10 +24,18 @@ pub(super) enum Asked {
     ByRmdir,
 }
 
+/// The nodes of a large branch that has ended, which the kernel cannot reach by name any more.
+#[must_use]
+pub(super) struct Unburied<'a> {
+    dead: &'a DeadTree,
+    asked: Asked,
+}
+
 impl Vfs {
     /// Everything of an ended branch: its name first, which drops every path into it, then its
-    /// inodes, so that descriptors answer ESTALE and mappings fault.
-    pub(super) fn bury(&self, dead: &DeadTree, asked: Asked) {
+    /// inodes, so that descriptors answer ESTALE and mappings fault. What of that may wait until
+    /// after the answer is handed back.
+    pub(super) fn bury<'a>(&self, dead: &'a DeadTree, asked: Asked) -> Option<Unburied<'a>> {
         let inner = &self.0;
         if asked == Asked::ByWrite {
             let root = NodeId::new(dead.incarnation, FileId::ROOT);
@@ -35,16 +43,23 @@ impl Vfs {
         }
         let is_large = inner.overlay.node_count(&dead.branch) > MANY_NODES;
         inner.overlay.detach(&dead.branch, dead.incarnation);
-        if !is_large || !inner.config.cache.new_epoch() {
-            inner.bury_nodes(dead, asked);
-            return;
+        if is_large && inner.config.cache.new_epoch() {
+            return Some(Unburied { dead, asked });
         }
-        let (vfs, dead) = (self.clone(), dead.clone());
-        let rest = std::thread::Builder::new()
-            .name("bury".into())
-            .spawn(move || vfs.0.bury_nodes(&dead, asked));
-        if rest.is_err() {
-            log::warn!("the kernel keeps pages of an ended branch: no thread to drop them");
+        inner.bury_nodes(dead, asked);
+        None
+    }
+
+    /// Drops the rest of what [`Vfs::bury`] left, in a thread.
+    pub(super) fn bury_later(&self, rest: Vec<Unburied<'_>>) {
+        for Unburied { dead, asked } in rest {
+            let (vfs, dead) = (self.clone(), dead.clone());
+            let thread = std::thread::Builder::new()
+                .name("bury".into())
+                .spawn(move || vfs.0.bury_nodes(&dead, asked));
+            if thread.is_err() {
+                log::warn!("the kernel keeps pages of an ended branch: no thread to drop them");
+            }
         }
     }
 }

@@ -106,9 +106,8 @@ impl Vfs {
         let (effects, stale, before) = done?;
         inner.drop_stale(&stale);
         self.tell_watchers(before);
-        for dead in &effects.dead {
-            self.bury(dead, Asked::ByWrite);
-        }
+        let bury = |dead| self.bury(dead, Asked::ByWrite);
+        let unburied: Vec<_> = effects.dead.iter().filter_map(bury).collect();
         // It has landed, and that is durable. An error now would say that it has not, so what goes
         // wrong with the rest is told elsewhere.
         let expired = self
@@ -127,6 +126,8 @@ impl Vfs {
             log::warn!("a branch has landed in main, which is not published: {sentence}");
             parent.state.write().last_error = Some((errno.0, sentence));
         }
+        // It would take the processor from those who wait for the answer.
+        self.bury_later(unburied);
         Ok(())
     }
 

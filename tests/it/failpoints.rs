@@ -145,3 +145,28 @@ fn a_daemon_that_dies_within_a_checkpoint_loses_nothing() {
 fn a_daemon_that_dies_within_a_reclaim_loses_nothing() {
     check_all("reclaim");
 }
+
+#[test]
+fn a_publish_that_was_killed_at_any_point_is_finished_or_made_anew_by_the_next_mount() {
+    for point in POINTS.iter().filter(|point| point.starts_with("publish")) {
+        let ws = Workspace::build().base(base).unmounted();
+        ws.mount_to_die_at(point);
+        // Whoever was forked before keeps the old version, and what is kept for it, alive.
+        let earlier = ws.fork("earlier");
+        let before = snapshot::of(earlier.root());
+        ws.main().ctl("policy merge").expect("policy merge");
+        let winner = ws.fork("winner");
+        work(&winner);
+        let wanted = snapshot::of(winner.root());
+        let daemon = ws.daemon();
+        let _ = winner.try_commit();
+        assert!(daemon.ended_within(60), "{point}: it was not reached");
+        ws.mount();
+        snapshot::assert_same(&wanted, &snapshot::of(ws.below().root()), point);
+        snapshot::assert_same(&before, &snapshot::of(earlier.root()), point);
+        ws.main().ctl("gc").expect("gc");
+        snapshot::assert_same(&before, &snapshot::of(earlier.root()), point);
+        ws.unmount();
+        ws.fsck();
+    }
+}

@@ -1,7 +1,7 @@
 //! Publishing: main's changes move into the base, and nowhere else.
 
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use rustix::io::Errno;
 
@@ -54,6 +54,46 @@ fn a_link_put_into_the_base_behind_the_mount_leads_no_publish_out_of_it() {
     );
     outside.check("target/file", b"untouched");
     branch.check("dir/file", b"changed");
+}
+
+#[test]
+fn many_files_of_any_size_mode_and_sparseness_are_published_as_they_are() {
+    const FILES: usize = 300;
+    let name = |i: usize| format!("d{}/f{i}", i % 7);
+    let ws = Workspace::with_base(|base| {
+        for i in 0..7 {
+            base.mkdir(format!("d{i}"));
+        }
+        (0..FILES).for_each(|i| base.write(name(i), b"base"));
+    });
+    let branch = ws.fork("b");
+    let sizes = [0, 1, 4095, 4096, 65_536, 70_000, 1 << 20, (1 << 20) + 5];
+    let content = |i: usize| -> Vec<u8> {
+        let mut content = vec![b'a' + (i % 26) as u8; sizes[i % sizes.len()]];
+        if i.is_multiple_of(5) {
+            // A hole at the end, which nothing is written for.
+            content.resize(content.len() + 10_000, 0);
+        }
+        content
+    };
+    for i in 0..FILES {
+        let (at, content) = (branch.path(name(i)), content(i));
+        let file = fs::File::create(&at).unwrap();
+        file.write_all_at(&content[..sizes[i % sizes.len()]], 0)
+            .unwrap();
+        file.set_len(content.len() as u64).unwrap();
+        let mode = 0o400 | (i as u32 * 37) & 0o377;
+        fs::set_permissions(&at, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    branch.commit();
+    let (main, below) = (ws.main(), ws.below());
+    for tree in [&*main, &below] {
+        for i in 0..FILES {
+            tree.check(name(i), content(i));
+            let mode = tree.stat(name(i)).mode() & 0o7777;
+            assert_eq!(mode, 0o400 | (i as u32 * 37) & 0o377, "{}", name(i));
+        }
+    }
 }
 
 /// "A file of the base that somebody changed behind the mount since it was copied up is never

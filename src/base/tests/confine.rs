@@ -127,6 +127,7 @@ fn special_files_are_published_and_removed_unopened() {
                 let path = format!("d/{number}").into_bytes();
                 let slot = Slot {
                     number,
+                    replaces: false,
                     path: &path,
                 };
                 let ino = s.special(slot, &attrs(0o640), kind, rdev).unwrap().0;

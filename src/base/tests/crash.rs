@@ -1,5 +1,7 @@
 //! A publish that stops anywhere is finished with the same result.
 
+use std::os::fd::AsFd;
+
 use super::*;
 
 /// What a version looks like without the numbers that differ from run to run.
@@ -45,6 +47,7 @@ fn everything(w: &World, s: &mut Staging) -> Vec<Step> {
         .dir(
             Slot {
                 number: 1,
+                replaces: false,
                 path: b"new",
             },
             &attrs(0o750),
@@ -117,6 +120,18 @@ fn check(steps: usize, lag: usize, keep_old: bool) {
         .dir
         .path()
         .join(format!("stage/{:x}/done", sealed.plan.id));
+    let leaves_no_trace = |step: &Step| {
+        let traced = matches!(
+            step,
+            Step::Place { .. } | Step::Evict { .. } | Step::Exchange { .. }
+        );
+        !traced
+    };
+    let first = &sealed.plan.steps[..steps];
+    let steps = first
+        .iter()
+        .rposition(leaves_no_trace)
+        .map_or(0, |at| at + 1);
     assert_eq!(std::fs::metadata(&done).unwrap().len(), steps as u64);
     let noted = std::fs::File::options().write(true).open(&done).unwrap();
     noted.set_len(steps.saturating_sub(lag) as u64).unwrap();
@@ -221,13 +236,16 @@ fn readers_of_an_old_version_never_see_a_publish() {
                 }
             });
         }
-        for (mut staging, step) in plans {
+        for (staging, step) in plans {
             let plan = Plan {
                 id: staging.id(),
                 keep_old: true,
                 steps: vec![step],
             };
-            let sealed = world.base.seal(plan, &mut staging).unwrap();
+            let sealed = world
+                .base
+                .seal(plan, &staging, &Default::default())
+                .unwrap();
             world.base.apply(&sealed, |_| ()).unwrap();
             world.base.finish(&sealed).unwrap();
         }
@@ -236,32 +254,89 @@ fn readers_of_an_old_version_never_see_a_publish() {
 }
 
 #[test]
-fn an_exchange_that_stopped_between_its_renames_is_redone() {
-    for without_exchange in [false, true] {
+fn a_replacement_is_redone_wherever_it_stopped_with_and_without_exchanges() {
+    // The renames and links of the step so far: between `place`, `kept` and, without exchanges,
+    // `aside`.
+    type Stop = fn(&std::path::Path, &std::path::Path, &std::path::Path) -> std::io::Result<()>;
+    let stops: [(&str, Stop); 6] = [
+        ("nothing", |_, _, _| Ok(())),
+        ("exchanged", |place, kept, _| {
+            let (flags, cwd) = (rustix::fs::RenameFlags::EXCHANGE, rustix::fs::CWD);
+            Ok(rustix::fs::renameat_with(cwd, kept, cwd, place, flags)?)
+        }),
+        ("linked aside", |place, _, aside| {
+            std::fs::hard_link(place, aside)
+        }),
+        ("linked aside and replaced", |place, kept, aside| {
+            std::fs::hard_link(place, aside)?;
+            std::fs::rename(kept, place)
+        }),
+        ("moved aside", |place, _, aside| {
+            std::fs::rename(place, aside)
+        }),
+        ("moved aside and replaced", |place, kept, aside| {
+            std::fs::rename(place, aside)?;
+            std::fs::rename(kept, place)
+        }),
+    ];
+    for (case, stop) in stops {
         let mut world = World::new(&[("c", "old")]);
         let before = world.see(0);
         let sealed = world.seal(true, |w, s| vec![exchange(w, s, 2, "c", "new")]);
-        let slot = world.dir.path().join("stage/1/2");
-        let place = world.root().join("c");
-        if without_exchange {
-            std::fs::hard_link(&place, world.dir.path().join("old/1-2")).unwrap();
-        } else {
-            let flags = rustix::fs::RenameFlags::EXCHANGE;
-            let cwd = rustix::fs::CWD;
-            rustix::fs::renameat_with(cwd, &slot, cwd, &place, flags).unwrap();
-        }
+        let (place, dir) = (world.root().join("c"), world.dir.path());
+        stop(&place, &dir.join("old/1-2"), &dir.join("stage/1/80000002")).unwrap();
         world.reopen();
         world.base.redo(&sealed, |_| ()).unwrap();
-        assert_eq!(world.content(1, b"c").unwrap(), b"new");
-        let mut old = world.see(0);
-        if without_exchange {
-            // The link made before the crash counts as a name of its own until the plan is redone.
-            let c = old.get_mut(&b"c"[..]).unwrap();
-            c.found.attr.ctime = before[&b"c"[..]].found.attr.ctime;
-            c.found.stamp = before[&b"c"[..]].found.stamp;
-        }
-        assert_eq!(old, before);
+        assert_eq!(world.content(1, b"c").unwrap(), b"new", "{case}");
+        assert_eq!(world.see(0), before, "{case}");
+        world.base.finish(&sealed).unwrap();
+        assert_eq!(world.see(0), before, "{case}");
+        let old = std::fs::read(world.dir.path().join("old/1-2")).unwrap();
+        assert_eq!(old, b"old", "{case}");
     }
+}
+
+#[test]
+fn what_was_staged_for_a_plan_that_is_given_up_is_gone() {
+    let mut world = World::new(&[("c", "old")]);
+    let names = |world: &World, dir: &str| {
+        let names = std::fs::read_dir(world.dir.path().join(dir)).unwrap();
+        names.count()
+    };
+    let sealed = world.seal(true, |w, s| vec![exchange(w, s, 2, "c", "new")]);
+    assert_eq!((names(&world, "stage"), names(&world, "old")), (1, 1));
+    world.base.cancel(&sealed).unwrap();
+    assert_eq!((names(&world, "stage"), names(&world, "old")), (0, 0));
+    let mut staging = world.base.stage_begin(7).unwrap();
+    exchange(&world, &mut staging, 2, "c", "new");
+    assert_eq!((names(&world, "stage"), names(&world, "old")), (1, 1));
+    world.base.abandon(&staging).unwrap();
+    assert_eq!((names(&world, "stage"), names(&world, "old")), (0, 0));
+    assert_eq!(world.content(0, b"c").unwrap(), b"old");
+}
+
+#[test]
+fn an_owners_file_that_was_staged_before_a_crash_has_one_name_after_the_sweep() {
+    let mut world = World::new(&[("c", "old")]);
+    let blob = world.dir.path().join("blob");
+    std::fs::write(&blob, "new").unwrap();
+    let dir = std::fs::File::open(world.dir.path()).unwrap();
+    let staging = world.base.stage_begin(7).unwrap();
+    let slot = Slot {
+        number: 2,
+        replaces: true,
+        path: b"c",
+    };
+    staging
+        .linked(slot, dir.as_fd(), b"blob", &attrs(0o600))
+        .unwrap();
+    drop(staging);
+    world.reopen();
+    world.base.discard(7).unwrap();
+    world.base.sweep().unwrap();
+    let nlink = std::os::unix::fs::MetadataExt::nlink(&std::fs::metadata(&blob).unwrap());
+    assert_eq!(nlink, 1, "its owner would take it for published");
+    assert_eq!(std::fs::read(&blob).unwrap(), b"new");
 }
 
 #[test]

@@ -40,7 +40,6 @@ fn a_published_file_keeps_its_id_and_ctime_until_somebody_touches_it() {
     let old = world.found(0, b"a").unwrap();
     let applied = world.publish(true, |w, s| {
         let Step::Exchange {
-            slot,
             ino_new,
             path,
             ino_old,
@@ -52,7 +51,6 @@ fn a_published_file_keeps_its_id_and_ctime_until_somebody_touches_it() {
         };
         let shown = shown(old.fid);
         vec![Step::Exchange {
-            slot,
             ino_new,
             path,
             ino_old,
@@ -347,6 +345,7 @@ fn a_blob_becomes_the_file() {
         };
         let slot = Slot {
             number: 1,
+            replaces: true,
             path: b"a",
         };
         let ino = s
@@ -355,7 +354,6 @@ fn a_blob_becomes_the_file() {
             .0;
         let (path, ino_old) = (b"a".to_vec(), w.ino(b"a"));
         vec![Step::Exchange {
-            slot: 1,
             ino_new: ino,
             path,
             ino_old,
@@ -398,7 +396,7 @@ fn as_user<T: Send>(world: &World, work: impl FnOnce() -> T + Send) -> T {
 fn without_root_what_is_not_allowed_fails_while_staging() {
     let world = World::new(&[]);
     as_user(&world, || {
-        let mut s = world.base.stage_begin(1).unwrap();
+        let s = world.base.stage_begin(1).unwrap();
         let denied = |result: Result<StagedIno, BaseError>, path: &[u8]| {
             let BaseError::Io {
                 path: about,
@@ -420,6 +418,7 @@ fn without_root_what_is_not_allowed_fails_while_staging() {
         let dev = s.special(
             Slot {
                 number: 1,
+                replaces: false,
                 path: b"dev",
             },
             &own,
@@ -430,6 +429,7 @@ fn without_root_what_is_not_allowed_fails_while_staging() {
         let foreign = s.dir(
             Slot {
                 number: 2,
+                replaces: false,
                 path: b"theirs",
             },
             &attrs(0o700),
@@ -438,6 +438,7 @@ fn without_root_what_is_not_allowed_fails_while_staging() {
         s.dir(
             Slot {
                 number: 3,
+                replaces: false,
                 path: b"mine",
             },
             &own,
@@ -479,13 +480,14 @@ fn without_root_read_only_directories_are_published_into_and_deleted() {
 fn seal_as_user(world: &World) -> Sealed {
     let (ino, gone) = (world.ino(b"dir"), world.ino(b"gone"));
     as_user(world, || {
-        let mut s = world.base.stage_begin(1).unwrap();
+        let s = world.base.stage_begin(1).unwrap();
         let own = AttrSet {
             uid: 1234,
             ..attrs(0o400)
         };
         let slot = Slot {
             number: 1,
+            replaces: false,
             path: b"ro/dir/new",
         };
         let mut write = |fd: std::os::fd::BorrowedFd<'_>| {
@@ -516,6 +518,6 @@ fn seal_as_user(world: &World) -> Sealed {
             keep_old: true,
             steps,
         };
-        world.base.seal(plan, &mut s).unwrap()
+        world.base.seal(plan, &s, &Default::default()).unwrap()
     })
 }

@@ -177,8 +177,8 @@ impl World {
             keep_old,
             steps,
         };
-        self.base.check(&plan, &[]).unwrap();
-        self.base.seal(plan, &mut staging).unwrap()
+        let seen = self.base.check(&plan, &[]).unwrap();
+        self.base.seal(plan, &staging, &seen).unwrap()
     }
 
     /// Publishes such a plan.
@@ -249,7 +249,16 @@ pub(super) struct Seen {
 
 /// Stages a file and says which inode it has.
 pub(super) fn stage(staging: &mut Staging, number: u32, content: &str) -> u64 {
-    let slot = Slot { number, path: b"" };
+    stage_for(staging, number, content, false)
+}
+
+/// The same, maybe for an exchange.
+fn stage_for(staging: &mut Staging, number: u32, content: &str, replaces: bool) -> u64 {
+    let slot = Slot {
+        number,
+        replaces,
+        path: b"",
+    };
     let mut write = |fd: std::os::fd::BorrowedFd<'_>| {
         std::fs::File::from(fd.try_clone_to_owned()?).write_all(content.as_bytes())
     };
@@ -292,8 +301,7 @@ pub(super) fn exchange(
     content: &str,
 ) -> Step {
     Step::Exchange {
-        slot: number,
-        ino_new: stage(staging, number, content),
+        ino_new: stage_for(staging, number, content, true),
         path: path.into(),
         ino_old: world.ino(path.as_bytes()),
         keep: number,

@@ -137,9 +137,18 @@ impl Model {
     }
 
     /// Stages an object and gives the step that puts it in place.
-    fn stage(&mut self, staging: &mut Staging, path: &[u8], kind: u8) -> (u32, Object) {
+    fn stage(
+        &mut self,
+        staging: &mut Staging,
+        (path, replaces): (&[u8], bool),
+        kind: u8,
+    ) -> (u32, Object) {
         let number = self.slot();
-        let slot = Slot { number, path };
+        let slot = Slot {
+            number,
+            replaces,
+            path,
+        };
         let content = format!("{}:{number}", staging.id()).into_bytes();
         let object = match kind % 4 {
             0 => {
@@ -162,7 +171,12 @@ impl Model {
                 }
             }
             _ => {
-                let ino = super::stage(staging, number, std::str::from_utf8(&content).unwrap());
+                let ino = super::stage_for(
+                    staging,
+                    number,
+                    std::str::from_utf8(&content).unwrap(),
+                    replaces,
+                );
                 Object {
                     ino,
                     kind: Kind::File,
@@ -180,7 +194,7 @@ impl Model {
         match *op {
             Op::New { dir, name, kind } => {
                 let path = self.vacant(dir, name)?;
-                let (slot, object) = self.stage(staging, &path, kind);
+                let (slot, object) = self.stage(staging, (&path, false), kind);
                 let (ino, at) = (object.ino, path.clone());
                 steps.push(Step::Place {
                     slot,
@@ -194,11 +208,10 @@ impl Model {
                 let path = self.removable(path)?;
                 let ino_old = self.tree[&path].ino;
                 self.take(&path);
-                let (slot, object) = self.stage(staging, &path, kind);
+                let (slot, object) = self.stage(staging, (&path, true), kind);
                 let (ino_new, keep, at) = (object.ino, slot, path.clone());
                 let shown = None;
                 steps.push(Step::Exchange {
-                    slot,
                     ino_new,
                     path: at,
                     ino_old,

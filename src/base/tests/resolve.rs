@@ -129,6 +129,7 @@ fn a_file_moved_into_a_new_directory_at_the_place_of_a_removed_one() {
             .dir(
                 Slot {
                     number: 1,
+                    replaces: false,
                     path: b"d",
                 },
                 &attrs(0o755),
@@ -160,6 +161,7 @@ fn a_directory_replaced_by_a_file_and_back() {
             .dir(
                 Slot {
                     number: 1,
+                    replaces: true,
                     path: b"d",
                 },
                 &attrs(0o700),
@@ -169,7 +171,6 @@ fn a_directory_replaced_by_a_file_and_back() {
         let ino_new = dir.0;
         vec![
             Step::Exchange {
-                slot: 1,
                 ino_new,
                 path,
                 ino_old,
