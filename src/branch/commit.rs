@@ -168,7 +168,8 @@ impl Workspace {
         Ok(())
     }
 
-    /// Commits a live branch into its parent and makes that durable.
+    /// Commits a live branch into its parent. That is durable after the next
+    /// [`Workspace::make_durable`], or publish that has something to do.
     ///
     /// `orphan` is called for each file of the parent that the commit replaces or removes, with the
     /// parent's state as it still is and the view that takes its place. Fails with `Ended`,
@@ -183,8 +184,6 @@ impl Workspace {
         match &done {
             Ok(effects) => {
                 self.note_commit(branch, names, effects);
-                self.barrier()?;
-                failpoint::reach("commit-durable");
             }
             Err(BranchError::Conflict { paths, .. } | BranchError::BaseChanged { paths }) => {
                 self.happened(

@@ -69,7 +69,7 @@ pub use verify::{Finding, Verified, verify_store};
 use table::Table;
 
 use crate::base::Base;
-use crate::store::{BlobId, Dead, SegAddr, Store};
+use crate::store::{BlobId, Dead, Lsn, SegAddr, Store};
 use crate::tree::{BranchId, Change, Extent, Source, View};
 
 /// What the user chose for a workspace.
@@ -253,6 +253,19 @@ impl Workspace {
             other => panic!("not a setting: {other:?}"),
         }
         Ok(())
+    }
+
+    /// What was journalled last.
+    pub fn last_lsn(&self) -> Lsn {
+        self.store.last_lsn()
+    }
+
+    /// Makes everything durable that was journalled up to `lsn`; costs nothing where it is.
+    pub fn make_durable(&self, lsn: Lsn) -> Result<(), BranchError> {
+        match self.store.synced_to() < lsn {
+            true => self.barrier(),
+            false => Ok(()),
+        }
     }
 
     /// Makes everything done so far durable.

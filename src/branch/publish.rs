@@ -7,6 +7,8 @@
 //!
 //! *Durability*: staged objects and the plan, then `PublishIntent`, then the base's steps, then
 //! `PublishFlip` with the ids and events that it needs, then the base itself, then `PublishDone`.
+//! With `PublishIntent` all that was journalled before is durable, a commit too, and a restart does
+//! the rest; so whoever has asked for a commit need not wait for more than the base's steps.
 
 use std::os::fd::BorrowedFd;
 
@@ -51,11 +53,25 @@ fn refused(conflicts: Vec<Conflict>) -> BranchError {
 impl Workspace {
     /// Publishes everything that main has. Fails with `BaseChanged`, and has changed nothing then.
     pub fn publish(&self) -> Result<PublishReport, BranchError> {
+        self.publish_and(|| self.go_on())
+    }
+
+    /// The same, and returns when the base shows it and no crash can undo that. What there is left
+    /// to do is done by [`Workspace::settle_publish`], or else before the next publish.
+    pub fn publish_unsettled(&self) -> Result<PublishReport, BranchError> {
+        self.publish_and(|| Ok(()))
+    }
+
+    fn publish_and(
+        &self,
+        finish: impl Fn() -> Result<(), BranchError>,
+    ) -> Result<PublishReport, BranchError> {
         if self.options.read_only {
             return Ok(PublishReport::default());
         }
         let _publishing = self.publishing.lock();
-        self.noting(self.publish_now())
+        let published = self.publish_now();
+        self.noting(published.and_then(|report| finish().map(|()| report)))
     }
 
     fn publish_now(&self) -> Result<PublishReport, BranchError> {
@@ -105,8 +121,12 @@ impl Workspace {
             let carried = self.carry_out(&mut publish, &mut state);
             self.freeze(&publish, carried.is_err());
             drop((state, running));
-            return match carried.and_then(|()| self.settle(&publish.sealed, &publish.linked)) {
-                Ok(()) => Ok(self.published(&publish)),
+            return match carried {
+                Ok(()) => {
+                    let report = self.published(&publish);
+                    *self.unfinished.lock() = Some(publish);
+                    Ok(report)
+                }
                 Err(error) => Err(self.set_aside(publish, error)),
             };
         }

@@ -113,8 +113,8 @@ impl Workspace {
         self.check_base_between(&after, &before)
     }
 
-    /// Takes back the commit, or the undo, that `entry` in the trash of `parent` is, and makes that
-    /// durable. `orphan` as in [`Workspace::commit`].
+    /// Takes back the commit, or the undo, that `entry` in the trash of `parent` is. `orphan` and
+    /// durability as in [`Workspace::commit`].
     ///
     /// Fails with `ChangedSince` where the same path was changed since, with `Ended` where the
     /// entry or the parent are no more, and has changed nothing then.
@@ -130,8 +130,6 @@ impl Workspace {
         match &done {
             Ok((effects, what)) => {
                 self.happened(what.clone(), names, entry.id);
-                self.barrier()?;
-                failpoint::reach("undo-durable");
                 Ok(effects.clone())
             }
             Err(BranchError::ChangedSince { paths, .. } | BranchError::BaseChanged { paths }) => {

@@ -1,4 +1,5 @@
-//! A publish that failed part of the way, and goes on where it stopped.
+//! A publish that is not done with: it has failed part of the way and goes on where it stopped, or
+//! has only to be made durable in the base.
 //!
 //! From its first step on a publish cannot be undone, only finished: the base is between two
 //! versions, and a restart finishes the plan only if main is still what was planned. So until it is
@@ -101,13 +102,16 @@ impl Workspace {
         let Some(mut publish) = self.unfinished.lock().take() else {
             return Ok(());
         };
-        let carried = {
-            let main = self.main();
-            let _running = self.begin();
-            let mut state = main.state.write();
-            let carried = self.carry_out(&mut publish, &mut state);
-            self.freeze(&publish, carried.is_err());
-            carried
+        let carried = match publish.stage {
+            Stage::Settle => Ok(()),
+            Stage::Steps | Stage::Flip(_) => {
+                let main = self.main();
+                let _running = self.begin();
+                let mut state = main.state.write();
+                let carried = self.carry_out(&mut publish, &mut state);
+                self.freeze(&publish, carried.is_err());
+                carried
+            }
         };
         match carried.and_then(|()| self.settle(&publish.sealed, &publish.linked)) {
             Ok(()) if publish.inherited => self.tidy(),
@@ -116,8 +120,8 @@ impl Workspace {
         }
     }
 
-    /// Tries again to finish a publish that failed part of the way.
-    pub fn retry_publish(&self) -> Result<(), BranchError> {
+    /// Finishes a publish that was left unsettled, or tries that again.
+    pub fn settle_publish(&self) -> Result<(), BranchError> {
         if !self.is_unfinished() {
             return Ok(());
         }

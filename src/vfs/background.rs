@@ -103,7 +103,7 @@ impl Vfs {
         if workspace.options.read_only || workspace.store.poisoned().is_some() {
             return Ok(());
         }
-        workspace.retry_publish()?;
+        workspace.settle_publish()?;
         let view = workspace.main().state.read().view.clone();
         let idle = view.same_as(&last.view);
         last.view = view;

@@ -11,29 +11,33 @@ use super::control::Done;
 use super::invalidate::Asked;
 use super::ops::Errno;
 use crate::branch::{Back, Branch, BranchError, Changed, Effects, PublishMode, State};
+use crate::sys::failpoint;
 use crate::tree::{BranchId, View};
 
 /// Called with what a change replaces or removes in a branch, see [`crate::branch`].
 type Orphan<'a> = &'a mut dyn FnMut(&State, &Changed, &View);
 
 impl Vfs {
-    /// Main's changes go down into the base.
+    /// Main's changes go down into the base, and are durable there.
     pub(super) fn publish(&self) -> Done {
         (self.0.config.write_back)();
-        self.publish_written()
+        self.publish_written()?;
+        Ok(self.workspace().settle_publish()?)
     }
 
-    /// The same, where what mappings held has been written already.
+    /// Main's changes go down into the base, where what mappings held has been written already.
+    /// What then only is to be settled is left to a thread.
     fn publish_written(&self) -> Done {
-        let report = match self.workspace().publish() {
+        let report = match self.workspace().publish_unsettled() {
             // What was removed a moment ago may still take the space that is wanted.
             Err(error) if Errno::from(&error).0 == libc::ENOSPC => {
                 self.collect()?;
-                self.workspace().publish()?
+                self.workspace().publish_unsettled()?
             }
             done => done?,
         };
         if report.linked > 0 {
+            self.workspace().settle_publish()?;
             // Until its second name in the store was gone, a published blob had two links.
             self.workspace().barrier()?;
             self.workspace().store.reclaim();
@@ -53,7 +57,10 @@ impl Vfs {
             (branch, &parent),
             &|| workspace.check_base(branch),
             &mut |orphan| workspace.commit(branch, orphan),
-        )
+        )?;
+        failpoint::reach("commit-durable");
+        self.settle_later();
+        Ok(())
     }
 
     /// Takes the last commit into a branch back, or the last undo.
@@ -67,7 +74,25 @@ impl Vfs {
         );
         // The entry has another name in the trash from now on, and another incarnation.
         self.0.drop_trashed(parent, &name);
-        done
+        done?;
+        failpoint::reach("undo-durable");
+        self.settle_later();
+        Ok(())
+    }
+
+    /// Has a thread settle what a landing has published. Where no work is done in the background,
+    /// the next publish does it.
+    fn settle_later(&self) {
+        if self.0.background.lock().is_none() {
+            return;
+        }
+        let inner = Arc::downgrade(&self.0);
+        self.0.settler.push(vec![()], move |_| {
+            let Some(inner) = inner.upgrade() else { return };
+            if let Err(error) = inner.workspace().settle_publish() {
+                log::warn!("a publish is not settled yet: {error}");
+            }
+        });
     }
 
     /// Lets the difference between the two views of `branch` into `parent` by `change`. Where
@@ -104,12 +129,13 @@ impl Vfs {
             *count == 0
         });
         let (effects, stale, before) = done?;
+        let landed = workspace.last_lsn();
         inner.drop_stale(&stale);
         self.tell_watchers(before);
         let bury = |dead| self.bury(dead, Asked::ByWrite);
         let unburied: Vec<_> = effects.dead.iter().filter_map(bury).collect();
-        // It has landed, and that is durable. An error now would say that it has not, so what goes
-        // wrong with the rest is told elsewhere.
+        // It has landed. An error now would say that it has not, so what goes wrong with the rest
+        // is told elsewhere.
         let expired = self
             .expire_at_once()
             .and_then(|()| Ok(workspace.expire_commits(parent)?));
@@ -128,7 +154,7 @@ impl Vfs {
         }
         // It would take the processor from those who wait for the answer.
         self.bury_later(unburied);
-        Ok(())
+        Ok(workspace.make_durable(landed)?)
     }
 
     /// With a trash of no time, what ended is gone.

@@ -124,6 +124,8 @@ pub(crate) struct Inner {
     pretence: Pretence,
     /// Names of which those who watch are to be told.
     turned: Paced<Turned>,
+    /// Publishes that are to be settled.
+    settler: Paced<()>,
 }
 
 /// How long a base that others can change is believed.
@@ -144,6 +146,7 @@ impl Vfs {
             starved: Default::default(),
             pretence: Pretence::default(),
             turned: Paced::new("watchers", MOST_NAMES),
+            settler: Paced::new("settle", usize::MAX),
         }))
     }
 

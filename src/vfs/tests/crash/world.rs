@@ -338,10 +338,8 @@ impl World {
                 if let Ok(entry) = &forked {
                     self.held.push(entry.node.node);
                 }
-                (
-                    format!("fork {} of {root:?}", name.escape_ascii()),
-                    forked.map(|_| false),
-                )
+                let what = format!("fork {} of {root:?}", name.escape_ascii());
+                (what, forked.map(|_| false))
             }
             63..=70 => (
                 format!("commit {root:?}"),
@@ -372,9 +370,13 @@ impl World {
                 vfs.workspace().store.reclaim();
                 ("collect".to_owned(), self.answered(done)?)
             }
-            87..=89 => {
+            87..=88 => {
                 self.vfs().workspace().store.reclaim();
                 ("reclaim".to_owned(), Ok(false))
+            }
+            89 => {
+                let done = self.vfs().workspace().settle_publish();
+                ("settle".to_owned(), self.answered(done)?.map(|_| false))
             }
             90..=93 => {
                 let dir = self.some_dir(root, random);
