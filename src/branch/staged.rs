@@ -6,6 +6,7 @@ use super::plan::{Linked, Planner};
 use crate::base::{AttrSet, Slot, StagedIno};
 use crate::store::BlobId;
 use crate::sys::disk::Change;
+use crate::sys::inode::ACCESS_ACL;
 use crate::sys::rename::At;
 use crate::tree::{Content, Inode, Source, Xattrs};
 
@@ -121,12 +122,17 @@ impl<'a> Planner<'a> {
         size: u64,
     ) -> Result<StagedIno, BranchError> {
         let store = &self.workspace.store;
+        let mut set = set.clone();
+        if !set.set.iter().any(|(name, _)| name == ACCESS_ACL) {
+            // Of a store whose directories still had a default ACL.
+            set.removed.push(ACCESS_ACL.to_vec());
+        }
         let name = std::ffi::CString::new(format!("blob-{id:x}-{}", slot.number))
             .expect("a number has no NUL");
         let stage = store.stage_dir();
         store.blob_set_len(BlobId(id), size)?;
         store.blob_link(BlobId(id), stage, &name)?;
-        let staged = self.staging.linked(slot, stage, name.to_bytes(), set);
+        let staged = self.staging.linked(slot, stage, name.to_bytes(), &set);
         let at = At {
             dir: stage,
             name: name.to_bytes(),

@@ -10,10 +10,7 @@ use std::sync::Arc;
 use super::{FsError, FsResult};
 use crate::tree::Xattrs;
 
-/// The attribute that holds a file's access list.
-pub const ACCESS: &[u8] = b"system.posix_acl_access";
-/// The attribute that holds what new files in a directory inherit.
-pub const DEFAULT: &[u8] = b"system.posix_acl_default";
+pub use crate::sys::inode::{ACCESS_ACL as ACCESS, DEFAULT_ACL as DEFAULT};
 
 const VERSION: u32 = 2;
 const USER_OBJ: u16 = 0x01;

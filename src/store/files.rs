@@ -24,6 +24,7 @@ use super::faults::Faults;
 use super::map::Map;
 use super::size::Size;
 use crate::sys::disk::{Change, Disk};
+use crate::sys::inode::{self, DEFAULT_ACL};
 use crate::sys::mapping::SharedMapping;
 use crate::sys::rename::At;
 
@@ -123,6 +124,20 @@ impl Dir {
         } else {
             format!("{}/{name}", self.name)
         }
+    }
+
+    /// Takes away what this directory inherited for what is made in it: a default ACL, which would
+    /// give others rights to files that come to lie in the base.
+    pub(super) fn drop_default_acl(&self) -> Result<(), StoreError> {
+        let fd = self.fd.as_fd();
+        let drop = || match inode::get_xattr(fd, DEFAULT_ACL) {
+            Ok(_) => (self.disk).change(Change::Attributes(fd), || {
+                inode::remove_xattr(fd, DEFAULT_ACL)
+            }),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+            Err(errno) => Err(errno),
+        };
+        drop().map_err(|errno| error("removexattr", &self.path("."), errno))
     }
 
     /// The directory `name` in this one, `None` where there is none.

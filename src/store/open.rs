@@ -128,6 +128,9 @@ impl Store {
         let root = Dir::root(dir, faults, options.disk.clone())?;
         let writable = !options.read_only;
         let lock = super::lock::lock(&root, writable)?;
+        if writable {
+            root.drop_default_acl()?;
+        }
         let found = Superblock::read(&root, writable)?;
         let created = found.is_none();
         let superblock = match found {
@@ -292,9 +295,13 @@ fn records(input: &Input<'_>, plan: &Plan) -> Result<Records, StoreError> {
 fn assemble(root: Dir, options: &StoreOptions, found: Found) -> Result<Store, StoreError> {
     let writable = !options.read_only;
     let dir = |name: &str| {
-        root.subdir(name)?.ok_or_else(|| StoreError::Missing {
+        let dir = root.subdir(name)?.ok_or_else(|| StoreError::Missing {
             file: name.to_owned(),
-        })
+        })?;
+        if writable {
+            dir.drop_default_acl()?;
+        }
+        Ok(dir)
     };
     let open_files = sys::limits::raise_open_files();
     let handles = Arc::new(Handles::new(open_files));

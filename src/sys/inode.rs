@@ -11,6 +11,11 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+/// The ACL of a file or directory.
+pub const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+/// The ACL that what is made in a directory inherits.
+pub const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
 /// Names and values of extended attributes.
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -137,10 +142,10 @@ pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Er
     rustix::fs::setxattr(proc_path(fd), name, value, XattrFlags::empty())
 }
 
-/// Removes an extended attribute; that it is not there is no error.
+/// Removes an extended attribute; that it is not or cannot be there is no error.
 pub fn remove_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match rustix::fs::removexattr(proc_path(fd), name) {
-        Err(Errno::NODATA) => Ok(()),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         other => other,
     }
 }

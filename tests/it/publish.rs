@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use rustix::io::Errno;
 
+use crate::harness::process::run;
 use crate::harness::{Tree, Workspace, assert_errno};
 
 fn small_base(base: &Tree) {
@@ -33,6 +34,28 @@ fn a_commit_never_follows_a_symbolic_link_out_of_the_base() {
     outside.check("target/file", b"untouched");
     ws.below().check("dir/file", b"inside");
     assert!(ws.below().stat("dir").is_dir());
+}
+
+#[test]
+fn a_default_acl_of_the_base_gives_nobody_rights_to_a_published_file_that_had_none() {
+    let ws = Workspace::with_base(|base| {
+        small_base(base);
+        run(base.root(), "setfacl", &["-d", "-m", "u:1234:rwx", "."]).ok();
+    });
+    let branch = ws.fork("b");
+    branch.write("file", b"changed");
+    branch.write("other", vec![b'x'; 2 << 20]);
+    branch.write("new", b"new");
+    branch.commit();
+    let (main, below) = (ws.main(), ws.below());
+    for tree in [&*main, &below] {
+        let acl = |name: &str| run(tree.root(), "getfacl", &["-n", name]).ok().out;
+        for name in ["file", "other"] {
+            assert!(!acl(name).contains("1234"), "{name}: {}", acl(name));
+        }
+        // As on any file system.
+        assert!(acl("new").contains("user:1234:rw"), "{}", acl("new"));
+    }
 }
 
 #[test]
