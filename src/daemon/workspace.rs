@@ -169,7 +169,7 @@ fn build(
             show_reserved: options.show_ctl,
             writeback: options.writeback,
             config,
-            write_back: Box::new(move || write_back.run()),
+            write_back: Box::new(move || write_back.begin()),
             cache_writes,
             visitor: Some(Arc::new(visitor)),
         },

@@ -24,7 +24,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use super::detach::ask;
 use super::mountinfo::MountTable;
 use crate::sys::process;
-use crate::vfs::CacheWrites;
+use crate::vfs::{CacheWrites, WrittenBack};
 
 /// How often a turn looks at most whether more has come, where nobody says how much is under way.
 const LOOKS: usize = 10_000;
@@ -57,16 +57,16 @@ impl WriteBack {
         Ok(WriteBack(Mutex::new(sender)))
     }
 
-    /// Returns once what mappings held when it was called has been written. For a thread that
-    /// answers a request.
-    pub(super) fn run(&self) {
+    /// Begins to have written what mappings hold now. What is handed back returns once it is; for
+    /// a thread that answers a request.
+    pub(super) fn begin(&self) -> WrittenBack {
         let (sender, done) = mpsc::sync_channel(1);
         let asked = self.0.lock().send(sender).is_ok();
-        match done.recv() {
+        Box::new(move || match done.recv() {
             Ok(Ok(())) if asked => (),
             Ok(Err(error)) => log::warn!("mappings may not be written back: {error}"),
             _ => log::error!("the thread that writes mappings back is gone"),
-        }
+        })
     }
 }
 

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use super::Vfs;
 use super::invalidate::Asked;
 use super::ops::{Cred, Entry, Errno, OpResult};
+use super::{Vfs, WrittenBack};
 use crate::branch::{Back, Branch, BranchError, Limits, Policy, Record};
 use crate::ctlfs::Reserved;
 use crate::proto::{BranchName, Command, LimitsChange, NOTE_BYTES_MAX, ProtoError};
@@ -115,7 +115,8 @@ impl Vfs {
             Command::Redo => self.undo(branch, Back::Redo),
             Command::Abort => self.abort(branch, Asked::ByWrite),
             Command::Fork(name) => {
-                self.fork_child(branch, &name.as_bytes().into(), cred)?;
+                let written = (self.0.config.write_back)();
+                self.fork_child(branch, &name.as_bytes().into(), cred, written)?;
                 self.0.drop_listing(branch);
                 Ok(())
             }
@@ -207,8 +208,14 @@ impl Vfs {
         self.expire_at_once()
     }
 
-    fn fork_child(&self, parent: &Arc<Branch>, name: &Name, cred: &Cred) -> Done<Arc<Branch>> {
-        (self.0.config.write_back)();
+    fn fork_child(
+        &self,
+        parent: &Arc<Branch>,
+        name: &Name,
+        cred: &Cred,
+        written: WrittenBack,
+    ) -> Done<Arc<Branch>> {
+        written();
         self.check_owner(parent, cred)?;
         Ok(self.workspace().fork(parent, name, cred.uid, cred.gid)?)
     }
@@ -227,11 +234,17 @@ impl Vfs {
     }
 
     /// mkdir in `@branches`.
-    pub(super) fn mkdir_branch(&self, cred: &Cred, dir: NodeId, name: &[u8]) -> OpResult<Entry> {
+    pub(super) fn mkdir_branch(
+        &self,
+        cred: &Cred,
+        dir: NodeId,
+        name: &[u8],
+        written: WrittenBack,
+    ) -> OpResult<Entry> {
         let parent = self.0.branch_of(dir)?;
         let done = BranchName::new(name)
             .map_err(Refused::from)
-            .and_then(|name| self.fork_child(&parent, &name.as_bytes().into(), cred));
+            .and_then(|name| self.fork_child(&parent, &name.as_bytes().into(), cred, written));
         let child = self.noted(&parent, done)?;
         self.0.branch_entry(&child)
     }

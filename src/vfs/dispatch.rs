@@ -245,7 +245,9 @@ impl Ops for Vfs {
         match place(parent, name) {
             Place::In(Reserved::Branches) => {
                 let (vfs, cred, name) = (self.clone(), *cred, name.to_vec());
-                later(move || vfs.mkdir_branch(&cred, parent, &name))
+                // Two threads wake up at the same time.
+                let written = (self.0.config.write_back)();
+                later(move || vfs.mkdir_branch(&cred, parent, &name, written))
             }
             Place::In(_) => Err(REFUSED),
             Place::AtRoot => Err(Errno(libc::EEXIST)),

@@ -20,7 +20,7 @@ type Orphan<'a> = &'a mut dyn FnMut(&State, &Changed, &View);
 impl Vfs {
     /// Main's changes go down into the base, and are durable there.
     pub(super) fn publish(&self) -> Done {
-        (self.0.config.write_back)();
+        (self.0.config.write_back)()();
         self.publish_written()?;
         Ok(self.workspace().settle_publish()?)
     }
@@ -106,7 +106,7 @@ impl Vfs {
         let inner = &self.0;
         let workspace = inner.workspace();
         let is_main = parent.id == BranchId::MAIN;
-        (inner.config.write_back)();
+        (inner.config.write_back)()();
         *inner.settling.entry(parent.id).or_default() += 1;
         let done = workspace.affected(branch).and_then(|affected| {
             // From here on nobody caches names of the parent, and what is cached goes before the

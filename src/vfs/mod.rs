@@ -65,14 +65,17 @@ pub struct VfsConfig {
     pub writeback: bool,
     /// The lines of `@self/config`.
     pub config: String,
-    /// Has the kernel write what its page cache holds of this mount (what shared mappings changed,
-    /// and with `writeback` all that was written); returns once it has come.
-    pub write_back: Box<dyn Fn() + Send + Sync>,
+    /// Has the kernel begin to write what its page cache holds of this mount: what shared mappings
+    /// changed, and with `writeback` all that was written.
+    pub write_back: Box<dyn Fn() -> WrittenBack + Send + Sync>,
     /// What counts the writes that come of it.
     pub cache_writes: Arc<CacheWrites>,
     /// Who makes inotify tell what a commit changed.
     pub visitor: Option<Arc<dyn Visitor>>,
 }
+
+/// Returns once what was to be written back has come.
+pub type WrittenBack = Box<dyn FnOnce() + Send>;
 
 /// Writes out of the kernel's page cache: those that have come, and those that are done.
 #[derive(Debug, Default)]

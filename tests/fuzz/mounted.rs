@@ -131,7 +131,7 @@ impl Mounted {
             show_reserved: random.once_in(2),
             writeback: random.once_in(4),
             config: String::new(),
-            write_back: Box::new(|| ()),
+            write_back: Box::new(|| Box::new(|| ())),
             cache_writes: Arc::default(),
             visitor: None,
         };

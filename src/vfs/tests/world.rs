@@ -131,7 +131,7 @@ impl World {
             show_reserved: false,
             writeback: false,
             config: String::new(),
-            write_back: Box::new(|| ()),
+            write_back: Box::new(|| Box::new(|| ())),
             cache_writes: Arc::default(),
             visitor: None,
         };

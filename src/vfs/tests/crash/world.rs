@@ -113,7 +113,7 @@ pub fn open(base: &Path, nature: &Nature, boot: u8, disk: Disk) -> Result<Vfs, S
         show_reserved: false,
         writeback: false,
         config: String::new(),
-        write_back: Box::new(|| ()),
+        write_back: Box::new(|| Box::new(|| ())),
         cache_writes: Arc::default(),
         visitor: None,
     };
