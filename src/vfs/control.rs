@@ -315,8 +315,9 @@ impl Vfs {
     /// After a rename has answered: the kernel moved a name that stands for another inode now.
     /// Until then that inode answers ESTALE, which makes the kernel look again.
     fn forget_later(&self, dir: NodeId, name: &Name) {
-        let (vfs, name) = (self.clone(), name.clone());
-        let forget = move || vfs.0.config.cache.inval_entry(dir, &name);
+        // The thread keeps no workspace open that is unmounted meanwhile.
+        let (cache, name) = (self.0.config.cache.clone(), name.clone());
+        let forget = move || cache.inval_entry(dir, &name);
         if std::thread::Builder::new()
             .name("forget".into())
             .spawn(forget)
