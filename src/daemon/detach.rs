@@ -73,13 +73,20 @@ pub fn unmount_by_force(path: &Path) -> Result<(), DaemonError> {
     let Some(mount) = mount else {
         return Err(DaemonError::NotMounted { path });
     };
-    abort_connection(mount.device);
+    let device = mount.device;
+    abort_connection(device);
     // MNT_FORCE aborts the connection too, for root, where sysfs does not show it.
     let force = match rustix::process::geteuid().is_root() {
         true => UnmountFlags::FORCE,
         false => UnmountFlags::empty(),
     };
-    take_down(&path, UnmountFlags::DETACH | force)
+    let done = take_down(&path, UnmountFlags::DETACH | force);
+    let table = MountTable::read()?;
+    match table.top_at(&path).is_some_and(|it| it.device == device) {
+        true => done,
+        // Where that was refused, the daemon has ended meanwhile and was faster.
+        false => Ok(()),
+    }
 }
 
 /// Removes the mount at `path` if it is ours and dead; whether there was one.

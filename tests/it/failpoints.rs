@@ -33,23 +33,28 @@ fn work(branch: &Branch) {
     branch.set_xattr("moved", "user.mark", "x");
 }
 
-/// What is running when the daemon dies.
-fn begin(ws: &Workspace, point: &str, winner: &Branch) -> bool {
+/// What is running when the daemon dies: whether it was acknowledged, and whether all was done
+/// without a sign that the daemon is dying.
+fn begin(ws: &Workspace, point: &str, winner: &Branch) -> (bool, bool) {
     let main = ws.main();
     match point.split('-').next() {
-        Some("commit") => winner.try_commit().is_ok(),
+        Some("commit") => {
+            let done = winner.try_commit().is_ok();
+            (done, done)
+        }
         Some("publish") => {
             let acknowledged = winner.try_commit().is_ok();
             // What is left to do after the answer is done before that of the next.
-            let _ = main.ctl("publish");
-            acknowledged
+            (acknowledged, main.ctl("publish").is_ok())
         }
-        Some("reclaim") => main.ctl("gc").is_ok(),
+        Some("reclaim") => {
+            let done = main.ctl("gc").is_ok();
+            (done, done)
+        }
         // An unmount ends with a checkpoint; the command says that the daemon did not get there.
         _ => {
-            ws.branchfs(&["umount", ws.mountpoint().to_str().expect("ASCII")])
-                .code
-                == 0
+            let mountpoint = ws.mountpoint().to_str().expect("ASCII");
+            (ws.branchfs(&["umount", mountpoint]).code == 0, false)
         }
     }
 }
@@ -79,9 +84,8 @@ fn check(point: &str, times: u32) -> bool {
     let branches = [ws.main(), winner.clone(), loser];
     let before = branches.clone().map(|branch| snapshot::of(branch.root()));
     let daemon = ws.daemon();
-    let acknowledged = begin(&ws, point, &winner);
-    let unmounts = point.starts_with("checkpoint");
-    let ended = daemon.ended_within(if acknowledged && !unmounts { 0 } else { 60 });
+    let (acknowledged, lives) = begin(&ws, point, &winner);
+    let ended = daemon.ended_within(if lives { 0 } else { 60 });
     let died = ended && !was_closed(&ws);
     if !ended {
         ws.kill();
