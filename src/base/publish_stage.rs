@@ -217,20 +217,7 @@ impl Staging {
         }
     }
 
-    /// Stages a regular file; `content` writes it.
-    pub fn file(
-        &self,
-        slot: Slot<'_>,
-        set: &AttrSet,
-        content: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>,
-    ) -> Result<StagedIno, BaseError> {
-        let file = self.create(slot, set)?;
-        let ino = file.ino();
-        self.fill(file, slot.path, set, content)?;
-        Ok(ino)
-    }
-
-    /// The first half of [`Staging::file`]: makes the file.
+    /// Stages a regular file, for [`Staging::fill`] to go on with.
     pub fn create(&self, slot: Slot<'_>, set: &AttrSet) -> Result<Unfilled, BaseError> {
         let (dir, name) = self.spot(slot);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW;
@@ -242,7 +229,7 @@ impl Staging {
         made.map_err(|errno| BaseError::io(slot.path, "stage", errno))
     }
 
-    /// The second half: gives the file, which is meant for `path`, its content and attributes.
+    /// Gives a file that is meant for `path` its content, which `content` writes, and attributes.
     pub fn fill(
         &self,
         file: Unfilled,

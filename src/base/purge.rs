@@ -184,9 +184,11 @@ impl Base {
             self.doomed.lock().push_back(Doomed { name, link });
         }
         drop(layout);
-        let mut unlinks = linked.iter().map(|name| self.unlink_old(old.as_fd(), name));
-        let unlinked = unlinks.try_for_each(|unlinked| unlinked);
-        unlinked.map_err(|errno| BaseError::io(b"<old>", "sweep", errno))
+        for name in linked {
+            let unlinked = self.unlink_old(old.as_fd(), &name);
+            unlinked.map_err(|errno| BaseError::io(b"<old>", "sweep", errno))?;
+        }
+        Ok(())
     }
 
     /// Deletes up to about `steps` of the queued objects; `true`: there is more to do.

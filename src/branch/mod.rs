@@ -255,11 +255,6 @@ impl Workspace {
         Ok(())
     }
 
-    /// What was journalled last.
-    pub fn last_lsn(&self) -> Lsn {
-        self.store.last_lsn()
-    }
-
     /// Makes everything durable that was journalled up to `lsn`; costs nothing where it is.
     pub fn make_durable(&self, lsn: Lsn) -> Result<(), BranchError> {
         match self.store.synced_to() < lsn {

@@ -53,25 +53,19 @@ fn refused(conflicts: Vec<Conflict>) -> BranchError {
 impl Workspace {
     /// Publishes everything that main has. Fails with `BaseChanged`, and has changed nothing then.
     pub fn publish(&self) -> Result<PublishReport, BranchError> {
-        self.publish_and(|| self.go_on())
+        let report = self.publish_unsettled()?;
+        self.settle_publish()?;
+        Ok(report)
     }
 
     /// The same, and returns when the base shows it and no crash can undo that. What there is left
     /// to do is done by [`Workspace::settle_publish`], or else before the next publish.
     pub fn publish_unsettled(&self) -> Result<PublishReport, BranchError> {
-        self.publish_and(|| Ok(()))
-    }
-
-    fn publish_and(
-        &self,
-        finish: impl Fn() -> Result<(), BranchError>,
-    ) -> Result<PublishReport, BranchError> {
         if self.options.read_only {
             return Ok(PublishReport::default());
         }
         let _publishing = self.publishing.lock();
-        let published = self.publish_now();
-        self.noting(published.and_then(|report| finish().map(|()| report)))
+        self.noting(self.publish_now())
     }
 
     fn publish_now(&self) -> Result<PublishReport, BranchError> {

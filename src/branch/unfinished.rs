@@ -130,7 +130,7 @@ impl Workspace {
     }
 
     /// Whether a publish waits to be finished.
-    pub(super) fn is_unfinished(&self) -> bool {
+    pub fn is_unfinished(&self) -> bool {
         self.unfinished.lock().is_some()
     }
 

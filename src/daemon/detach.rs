@@ -80,12 +80,11 @@ pub fn unmount_by_force(path: &Path) -> Result<(), DaemonError> {
         true => UnmountFlags::FORCE,
         false => UnmountFlags::empty(),
     };
-    let done = take_down(&path, UnmountFlags::DETACH | force);
-    let table = MountTable::read()?;
-    match table.top_at(&path).is_some_and(|it| it.device == device) {
-        true => done,
-        // Where that was refused, the daemon has ended meanwhile and was faster.
-        false => Ok(()),
+    let is_there = |table: MountTable| (table.top_at(&path)).is_some_and(|it| it.device == device);
+    match take_down(&path, UnmountFlags::DETACH | force) {
+        // The daemon has ended meanwhile and was faster.
+        Err(_) if !is_there(MountTable::read()?) => Ok(()),
+        done => done,
     }
 }
 

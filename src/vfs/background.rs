@@ -110,10 +110,8 @@ impl Vfs {
         if idle && !last.view.is_empty() && workspace.options.publish != PublishMode::Manual {
             workspace.publish()?;
         }
-        if turn.is_multiple_of(TURNS_TO_BARRIER)
-            && workspace.store.synced_to() < workspace.store.last_lsn()
-        {
-            workspace.barrier()?;
+        if turn.is_multiple_of(TURNS_TO_BARRIER) {
+            workspace.make_durable(workspace.store.last_lsn())?;
         }
         if turn.is_multiple_of(TURNS_TO_BARRIER) && workspace.options.maxima.bytes.is_some() {
             workspace.measure_room()?;

@@ -80,10 +80,10 @@ impl Vfs {
         Ok(())
     }
 
-    /// Has a thread settle what a landing has published. Where no work is done in the background,
-    /// the next publish does it.
+    /// Has a thread settle what a landing has published, if it has. Where no work is done in the
+    /// background, the next publish does it.
     fn settle_later(&self) {
-        if self.0.background.lock().is_none() {
+        if !self.workspace().is_unfinished() || self.0.background.lock().is_none() {
             return;
         }
         let inner = Arc::downgrade(&self.0);
@@ -129,7 +129,7 @@ impl Vfs {
             *count == 0
         });
         let (effects, stale, before) = done?;
-        let landed = workspace.last_lsn();
+        let landed = workspace.store.last_lsn();
         inner.drop_stale(&stale);
         self.tell_watchers(before);
         let bury = |dead| self.bury(dead, Asked::ByWrite);

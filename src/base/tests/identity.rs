@@ -493,7 +493,7 @@ fn seal_as_user(world: &World) -> Sealed {
         let mut write = |fd: std::os::fd::BorrowedFd<'_>| {
             std::fs::File::from(fd.try_clone_to_owned()?).write_all(b"new")
         };
-        let new = s.file(slot, &own, &mut write).unwrap().0;
+        let new = stage_file(&s, slot, &own, &mut write).unwrap().0;
         let steps = vec![
             Step::Move {
                 from: b"dir".into(),

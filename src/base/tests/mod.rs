@@ -262,7 +262,22 @@ fn stage_for(staging: &mut Staging, number: u32, content: &str, replaces: bool) 
     let mut write = |fd: std::os::fd::BorrowedFd<'_>| {
         std::fs::File::from(fd.try_clone_to_owned()?).write_all(content.as_bytes())
     };
-    staging.file(slot, &attrs(0o644), &mut write).unwrap().0
+    stage_file(staging, slot, &attrs(0o644), &mut write)
+        .unwrap()
+        .0
+}
+
+/// Stages a file; `content` writes it.
+pub(super) fn stage_file(
+    staging: &Staging,
+    slot: Slot<'_>,
+    set: &AttrSet,
+    content: &mut dyn FnMut(std::os::fd::BorrowedFd<'_>) -> std::io::Result<()>,
+) -> Result<StagedIno, BaseError> {
+    let file = staging.create(slot, set)?;
+    let ino = file.ino();
+    staging.fill(file, slot.path, set, content)?;
+    Ok(ino)
 }
 
 pub(super) fn evict(world: &World, path: &str, keep: u32) -> Step {
