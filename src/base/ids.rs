@@ -17,8 +17,7 @@
 //! caller sees its id. **Lock order**: the map's lock is innermost but for that callback, which
 //! must not call into the base.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 

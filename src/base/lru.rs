@@ -4,8 +4,9 @@
 //! costs less than the system calls that fill an entry.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use foldhash::HashMap;
 
 struct Slot<V> {
     value: V,
@@ -24,7 +25,7 @@ pub(super) struct Lru<K, V> {
 impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     pub(super) fn new(capacity: usize) -> Self {
         Lru {
-            slots: HashMap::new(),
+            slots: HashMap::default(),
             capacity,
             weight: 0,
             clock: 0,

@@ -8,11 +8,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::commit::PART;
 use super::{BranchError, BranchMeta, Ending, Record, Workspace};
 use crate::store::CheckpointWriter;
 use crate::sys::failpoint;
-use crate::tree::{BranchId, Name, View};
+use crate::tree::{BranchId, Name, View, parts};
 
 /// Journal bytes after which the background work writes a checkpoint.
 const DUE_BYTES: u64 = 32 << 20;
@@ -171,14 +170,12 @@ fn write_view(
         base_version: view.base_version,
     };
     writer.put(&start.encode())?;
-    for changes in base.changes_to(view).chunks(PART) {
-        writer.put(
-            &Record::ViewPart {
-                view: number,
-                changes: changes.to_vec(),
-            }
-            .encode(),
-        )?;
+    for changes in parts(base.changes_to(view)) {
+        let part = Record::ViewPart {
+            view: number,
+            changes,
+        };
+        writer.put(&part.encode())?;
     }
     Ok(())
 }

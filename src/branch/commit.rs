@@ -15,10 +15,7 @@ use super::{
     Branch, BranchError, BranchMeta, End, PathChange, Policy, Record, State, What, Workspace, clock,
 };
 use crate::sys::failpoint;
-use crate::tree::{BranchId, Change, FileId, Kind, Name, View};
-
-/// Changes in one record of a merge: small enough for any journal segment.
-pub(super) const PART: usize = 200;
+use crate::tree::{BranchId, Change, FileId, Kind, Name, View, parts};
 
 /// A branch that has just ended: everything that the kernel knows of it is stale.
 #[derive(Clone)]
@@ -209,12 +206,9 @@ impl Workspace {
             branch,
             changes: Vec::new(),
         })?;
-        changes.chunks(PART).try_for_each(|changes| {
-            self.log(&Record::CommitPart {
-                branch,
-                changes: changes.to_vec(),
-            })
-        })
+        parts(changes.iter().cloned())
+            .into_iter()
+            .try_for_each(|changes| self.log(&Record::CommitPart { branch, changes }))
     }
 
     fn note_commit(&self, branch: &Branch, winner: Names, effects: &Effects) {

@@ -70,7 +70,7 @@ use table::Table;
 
 use crate::base::Base;
 use crate::store::{BlobId, Dead, Lsn, SegAddr, Store};
-use crate::tree::{BranchId, Change, Extent, Source, View};
+use crate::tree::{BranchId, Change, Extent, Replaced, Source, View, shortened};
 
 /// What the user chose for a workspace.
 #[derive(Clone, Debug)]
@@ -186,7 +186,7 @@ impl Workspace {
             static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         BUFFER.with_borrow_mut(|buffer| {
-            record::encode_set(branch, changes, buffer);
+            record::encode_set(branch, &shortened(changes, &state.view), buffer);
             self.store.append(buffer)
         })?;
         for change in changes {
@@ -329,20 +329,18 @@ impl Workspace {
 
 /// Applies a change to a state: its view, its usage. Returns the extents that were cut out.
 fn apply(state: &mut State, change: &Change) -> Vec<Extent> {
-    let replaced = match change {
-        Change::Inode { file, .. } | Change::NoInode { file } => state.view.inode(*file).cloned(),
-        _ => None,
-    };
-    let cut = state.view.apply(change);
-    let own = |extent: &Extent| match extent.source {
-        Source::Base { .. } => 0,
-        _ => extent.len as i64,
-    };
+    let Replaced {
+        extents: cut,
+        inode: replaced,
+    } = state.view.apply(change);
+    let own = |extent: &Extent| extent.own_bytes() as i64;
     let usage = &mut state.usage;
     match change {
-        Change::Inode { inode, .. } => {
-            usage.bytes += inode.own_bytes() as i64;
-            usage.inodes += i64::from(inode.origin.is_none());
+        Change::Inode { inode, .. } => usage.add(inode),
+        Change::Edit { file, .. } => {
+            if let Some(inode) = state.view.inode(*file) {
+                usage.add(inode);
+            }
         }
         Change::Write {
             extent: Some(extent),
@@ -356,8 +354,7 @@ fn apply(state: &mut State, change: &Change) -> Vec<Extent> {
         _ => {}
     }
     if let Some(replaced) = replaced {
-        usage.bytes -= replaced.own_bytes() as i64;
-        usage.inodes -= i64::from(replaced.origin.is_none());
+        usage.subtract(&replaced);
     }
     cut
 }

@@ -3,13 +3,14 @@
 //! *Lock order*: a branch's state is locked after its parent's; the journal after both. Two
 //! branches that are not ancestor and descendant are locked in order of id.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use foldhash::HashMap;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
-use crate::tree::{BranchId, FileId, Name, Time, View};
+use crate::tree::{BranchId, FileId, Inode, Name, Time, View};
 
 /// What decides whether a child's commit is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,20 @@ pub struct Usage {
     pub bytes: i64,
     /// Files.
     pub inodes: i64,
+}
+
+impl Usage {
+    /// An inode comes.
+    pub fn add(&mut self, inode: &Inode) {
+        self.bytes += inode.own_bytes() as i64;
+        self.inodes += i64::from(inode.origin.is_none());
+    }
+
+    /// An inode goes.
+    pub fn subtract(&mut self, inode: &Inode) {
+        self.bytes -= inode.own_bytes() as i64;
+        self.inodes -= i64::from(inode.origin.is_none());
+    }
 }
 
 /// How a branch ended.
@@ -154,8 +169,8 @@ impl Branch {
                 fork_view,
                 children: BTreeMap::new(),
                 trash: BTreeMap::new(),
-                incarnations: HashMap::new(),
-                blobs: HashMap::new(),
+                incarnations: HashMap::default(),
+                blobs: HashMap::default(),
                 taken_epoch: None,
                 usage: Usage::default(),
                 last_error: None,
@@ -226,12 +241,10 @@ impl State {
         }
         for (_, old, new) in self.fork_view.diff_inodes(&self.view) {
             if let Some(old) = old {
-                usage.bytes -= old.own_bytes() as i64;
-                usage.inodes -= i64::from(old.origin.is_none());
+                usage.subtract(old);
             }
             if let Some(new) = new {
-                usage.bytes += new.own_bytes() as i64;
-                usage.inodes += i64::from(new.origin.is_none());
+                usage.add(new);
             }
         }
         usage

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
 use super::commit::DeadTree;
@@ -19,7 +20,7 @@ use crate::tree::{BranchId, Change, FileId, Name, Time, View};
 /// Every branch, live or in the trash, and the counters that number them.
 pub(super) struct Table {
     branches: RwLock<BTreeMap<BranchId, Arc<Branch>>>,
-    incarnations: DashMap<u32, Arc<Branch>>,
+    incarnations: DashMap<u32, Arc<Branch>, RandomState>,
     /// The next branch number or incarnation.
     pub next_number: AtomicU32,
     /// The next epoch.
@@ -38,7 +39,7 @@ impl Table {
     pub fn new() -> Table {
         Table {
             branches: RwLock::default(),
-            incarnations: DashMap::new(),
+            incarnations: DashMap::default(),
             next_number: AtomicU32::new(1),
             next_epoch: AtomicU64::new(1),
             next_plan: AtomicU64::new(1),

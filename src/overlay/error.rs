@@ -49,6 +49,9 @@ pub enum FsError {
     /// Larger than an extended attribute can be (E2BIG).
     #[error("attribute too large")]
     AttributeTooBig,
+    /// More than a file's extended attributes can take together (ENOSPC).
+    #[error("no room for more attributes of this file")]
+    AttributesFull,
     /// More names than a file can have (EMLINK).
     #[error("too many links")]
     TooManyLinks,

@@ -3,7 +3,7 @@
 use super::{File, FsError, FsResult, Mounted, Overlay, shown_attr};
 use crate::base::Found;
 use crate::branch::{State, join};
-use crate::tree::{Attr, DentryRef, FileId, Kind, NodeId, is_file_name};
+use crate::tree::{Attr, Dentry, DentryRef, FileId, Kind, NodeId, is_file_name};
 
 /// The longest name, in bytes (NAME_MAX).
 pub const MAX_NAME_BYTES: usize = 255;
@@ -62,9 +62,21 @@ impl Overlay {
         dir: NodeId,
         name: &[u8],
     ) -> FsResult<Option<Named>> {
-        self.check_live(state, dir)?;
         let key = self.workspace.key(dir.file(), name);
-        if let Some(dentry) = state.view.dentry(key) {
+        self.named_by(mounted, state, dir, key, state.view.dentry(key))
+    }
+
+    /// The same, with what the view says of the name.
+    pub(super) fn named_by(
+        &self,
+        mounted: &Mounted,
+        state: &State,
+        dir: NodeId,
+        key: DentryRef<'_>,
+        dentry: Option<&Dentry>,
+    ) -> FsResult<Option<Named>> {
+        self.check_live(state, dir)?;
+        if let Some(dentry) = dentry {
             let Some((file, _)) = dentry.file else {
                 return Ok(None);
             };

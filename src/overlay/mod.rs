@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 pub use attrs::AttrChange;
@@ -63,11 +64,11 @@ pub struct Mounted {
 pub struct Overlay {
     /// The branches.
     pub workspace: Arc<Workspace>,
-    by_branch: DashMap<BranchId, Arc<Mounted>>,
-    by_incarnation: DashMap<u32, Arc<Mounted>>,
+    by_branch: DashMap<BranchId, Arc<Mounted>, RandomState>,
+    by_incarnation: DashMap<u32, Arc<Mounted>, RandomState>,
     /// The way to branches by incarnations that they no longer have, for what the kernel has yet to
     /// forget of those.
-    by_ended: DashMap<u32, Arc<Mounted>>,
+    by_ended: DashMap<u32, Arc<Mounted>, RandomState>,
     forgotten: AtomicU64,
     /// Whether nobody else can change the base.
     exclusive: bool,
@@ -106,9 +107,9 @@ impl Overlay {
     pub fn new(workspace: Arc<Workspace>, exclusive: bool, times_are_set: bool) -> Overlay {
         Overlay {
             workspace,
-            by_branch: DashMap::new(),
-            by_incarnation: DashMap::new(),
-            by_ended: DashMap::new(),
+            by_branch: DashMap::default(),
+            by_incarnation: DashMap::default(),
+            by_ended: DashMap::default(),
             forgotten: AtomicU64::new(0),
             exclusive,
             times_are_set,

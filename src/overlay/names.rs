@@ -111,8 +111,9 @@ impl Overlay {
             return Err(FsError::Invalid);
         }
         let key = self.key(dir.file(), name);
-        let named = self.named(mounted, state, dir, name)?;
-        let hides = match state.view.dentry(key.by_ref()) {
+        let dentry = state.view.dentry(key.by_ref());
+        let named = self.named_by(mounted, state, dir, key.by_ref(), dentry)?;
+        let hides = match dentry {
             Some(dentry) => dentry.hides,
             None => match &named {
                 Some(named) => self.hidden_stamp(mounted, state, dir, key.by_ref(), named)?,

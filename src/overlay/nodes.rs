@@ -9,9 +9,9 @@
 //!
 //! *Lock order*: the branch's state first, then this table. Nothing is called with it locked.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use smallvec::SmallVec;
 
 use crate::tree::{Inode, Name, NodeId};

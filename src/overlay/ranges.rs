@@ -15,6 +15,8 @@ const COPY_BYTES: usize = 1 << 20;
 /// How much one call copies at most where it cannot be shared: its thread serves others too, and
 /// copy_file_range(2) may copy less than was asked for.
 const COPY_MAX_BYTES: u64 = 64 << 20;
+/// What the extents weigh that one call shares at most: they are in one record of the journal.
+const SHARE_MAX_WEIGHT: usize = 1 << 20;
 
 /// Which end of the data lseek(2) looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +131,10 @@ impl Overlay {
         let Content::File(extents) = &inode.content else {
             return Err(FsError::Invalid);
         };
-        for piece in extents.pieces(offset, size) {
+        let mut next = offset;
+        while next < size {
+            let piece = extents.first_piece(next, size);
+            next += piece.len;
             let hit = match (&piece.extent, what) {
                 (None, Seek::Data) | (Some(_), Seek::Hole)
                     if !matches!(
@@ -217,6 +222,10 @@ impl Overlay {
         require_file(source.attr.kind)?;
         require_file(target.attr.kind)?;
         let end = from_offset.saturating_add(len).min(source.attr.size);
+        let Content::File(source_extents) = &mut source.content else {
+            return Err(FsError::Invalid);
+        };
+        let end = source_extents.end_within(from_offset, end, SHARE_MAX_WEIGHT);
         let len = end.saturating_sub(from_offset);
         let to_end = to_offset.checked_add(len).ok_or(FsError::TooBig)?;
         if len == 0 {
@@ -226,9 +235,6 @@ impl Overlay {
             return Err(FsError::TooBig);
         }
         self.check_space(&state, &target, to_offset, len)?;
-        let Content::File(source_extents) = &mut source.content else {
-            return Err(FsError::Invalid);
-        };
         let cut = share(source_extents, &mut target, from_offset, end, to_offset)?;
         let time = self.time_of_change(&target);
         target.attr.size = target.attr.size.max(to_end);

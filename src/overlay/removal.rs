@@ -148,8 +148,9 @@ impl Overlay {
         let viewed = state.view.inode(file).is_some();
         if named.attr.kind == Kind::Dir {
             self.check_empty(state, &inode, file)?;
-            let whiteouts = state.view.dentries_of(file, 0).map(|(key, _)| key.clone());
-            changes.extend(whiteouts.map(|key| Change::NoDentry { key }));
+            if state.view.dentries_of(file, 0).next().is_some() {
+                changes.push(Change::NoDentries { dir: file });
+            }
             inode.attr.nlink = 0;
         } else {
             inode.attr.nlink = inode.attr.nlink.saturating_sub(1);

@@ -9,6 +9,8 @@ use crate::tree::{Change, Inode, Kind, NodeId, Xattrs};
 /// Linux's limits (XATTR_NAME_MAX, XATTR_SIZE_MAX).
 const MAX_NAME_BYTES: usize = 255;
 const MAX_VALUE_BYTES: usize = 65536;
+/// What all attributes of a file may take, names included: they are in one record of the journal.
+const MAX_ALL_BYTES: usize = 1 << 20;
 
 /// When setting an attribute fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +133,11 @@ impl Overlay {
         self.check_writable(&state, node)?;
         let (mut inode, version) = self.editable(&mounted, &state, node)?;
         let mut own = self.workspace.xattrs_of(version, &inode)?;
+        let before = bytes(&own);
         edit(&mut inode, &mut own)?;
+        if bytes(&own) > MAX_ALL_BYTES.max(before) {
+            return Err(FsError::AttributesFull);
+        }
         inode.xattrs = Xattrs::Own(Arc::new(own));
         inode.attr.ctime = now();
         self.put_inode(&mounted, &mut state, node, inode)
@@ -173,6 +179,13 @@ impl Overlay {
             }],
         )
     }
+}
+
+/// What attributes take together.
+fn bytes(own: &Own) -> usize {
+    own.iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum()
 }
 
 /// Which attributes a kind of file can have (xattr(7)).

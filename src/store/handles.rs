@@ -14,10 +14,11 @@
 //! **Lock order**: the table's shards, then the dirty list; neither is held during I/O other than
 //! opening.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
 
 use super::StoreError;

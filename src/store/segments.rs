@@ -166,8 +166,8 @@ impl Segments {
     }
 
     pub(super) fn handle(&self, number: u32, create: bool) -> Result<Arc<Handle>, StoreError> {
-        let name = name(number);
         let open = || {
+            let name = name(number);
             if let Some(file) = self.dir.open(&name, Access::Write)? {
                 return Ok(Some(file));
             }
@@ -179,7 +179,7 @@ impl Segments {
             Ok(file)
         };
         let missing = || StoreError::Missing {
-            file: format!("{}/{name}", super::SEGMENT_DIR),
+            file: format!("{}/{}", super::SEGMENT_DIR, name(number)),
         };
         self.handles
             .get(Key::Segment(number), open)?

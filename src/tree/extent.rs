@@ -1,9 +1,4 @@
-//! Where the bytes of a file are: extents over a base file, a data segment or a blob, and holes.
-//!
-//! An [`ExtentMap`] is sorted by file offset, its extents do not overlap, and what no extent covers
-//! reads as zeros. It is byte-granular: writing one byte into a base file splits one extent and
-//! copies nothing. A map of one extent, the usual small file, is stored inline; larger ones are
-//! persistent maps, so that a fork shares them.
+//! A range of a file and where its bytes are: in a base file, a data segment or a blob.
 //!
 //! **Epochs.** A branch has an epoch number that changes at each fork of it. An extent made in the
 //! branch's present epoch is reachable from that branch alone and may be overwritten in place; any
@@ -11,7 +6,6 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 /// A base file that content or a directory comes from, as it was when it was copied up.
@@ -143,8 +137,26 @@ impl Extent {
         self.off + self.len
     }
 
+    /// Bytes of the store that it refers to.
+    pub fn own_bytes(&self) -> u64 {
+        match self.source {
+            Source::Base { .. } => 0,
+            Source::Segment { .. } | Source::Blob { .. } => self.len,
+        }
+    }
+
+    /// At least the bytes that it takes in a record.
+    pub fn weight(&self) -> usize {
+        const VARINTS: usize = 48;
+        VARINTS
+            + match &self.source {
+                Source::Base { origin, .. } => origin.path.len() + 48,
+                Source::Segment { .. } | Source::Blob { .. } => 0,
+            }
+    }
+
     /// The part of it within `start..end`, which must not be empty.
-    fn part(&self, start: u64, end: u64) -> Extent {
+    pub(super) fn part(&self, start: u64, end: u64) -> Extent {
         let off = self.off.max(start);
         let end = self.end().min(end);
         debug_assert!(off < end);
@@ -163,7 +175,7 @@ impl Extent {
     }
 
     /// Whether `next` goes on where this one ends, in the file and at the source.
-    fn continues_in(&self, next: &Extent) -> bool {
+    pub(super) fn continues_in(&self, next: &Extent) -> bool {
         if self.end() != next.off || self.epoch != next.epoch {
             return false;
         }
@@ -183,7 +195,7 @@ impl Extent {
         }
     }
 
-    fn joined(&self, next: &Extent) -> Extent {
+    pub(super) fn joined(&self, next: &Extent) -> Extent {
         let mut source = self.source.clone();
         if let (Source::Segment { room, .. }, Source::Segment { room: more, .. }) =
             (&mut source, &next.source)
@@ -210,256 +222,9 @@ pub struct Piece {
     pub extent: Option<Extent>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Repr {
-    #[default]
-    Empty,
-    One(Box<Extent>),
-    Many(OrdMap<u64, Extent>),
-}
-
-/// The extents of one file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExtentMap(Repr);
-
-impl ExtentMap {
-    /// No extents: every byte is a hole.
-    pub fn new() -> ExtentMap {
-        ExtentMap::default()
-    }
-
-    /// The map with one extent.
-    pub fn of(extent: Extent) -> ExtentMap {
-        ExtentMap(Repr::One(Box::new(extent)))
-    }
-
-    /// Number of extents.
-    pub fn len(&self) -> usize {
-        match &self.0 {
-            Repr::Empty => 0,
-            Repr::One(_) => 1,
-            Repr::Many(map) => map.len(),
-        }
-    }
-
-    /// Whether every byte is a hole.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The extents in order.
-    pub fn iter(&self) -> Box<dyn Iterator<Item = &Extent> + '_> {
-        match &self.0 {
-            Repr::Empty => Box::new(std::iter::empty()),
-            Repr::One(one) => Box::new(std::iter::once(&**one)),
-            Repr::Many(map) => Box::new(map.values()),
-        }
-    }
-
-    /// The single extent of a map that has just one.
-    pub fn single(&self) -> Option<&Extent> {
-        match &self.0 {
-            Repr::One(one) => Some(one),
-            Repr::Many(map) if map.len() == 1 => map.get_min().map(|(_, e)| e),
-            _ => None,
-        }
-    }
-
-    /// The extent that covers byte `off`.
-    pub fn at(&self, off: u64) -> Option<&Extent> {
-        let found = match &self.0 {
-            Repr::Empty => None,
-            Repr::One(one) => Some(&**one),
-            Repr::Many(map) => map.get_prev(&off).map(|(_, e)| e),
-        };
-        found.filter(|e| e.off <= off && off < e.end())
-    }
-
-    /// The extent that ends just before byte `off`.
-    pub fn ending_at(&self, off: u64) -> Option<&Extent> {
-        off.checked_sub(1)
-            .and_then(|last| self.at(last))
-            .filter(|e| e.end() == off)
-    }
-
-    /// The extents that reach into `start..end`, whole, in order.
-    fn overlapping(&self, start: u64, end: u64) -> Vec<Extent> {
-        if start >= end {
-            return Vec::new();
-        }
-        match &self.0 {
-            Repr::Empty => Vec::new(),
-            Repr::One(one) if one.off < end && start < one.end() => vec![(**one).clone()],
-            Repr::One(_) => Vec::new(),
-            Repr::Many(map) => {
-                let first = match map.get_prev(&start) {
-                    Some((off, e)) if e.end() > start => *off,
-                    _ => start,
-                };
-                map.range(first..end).map(|(_, e)| e.clone()).collect()
-            }
-        }
-    }
-
-    /// `start..end` as a gapless list of extents and holes.
-    pub fn pieces(&self, start: u64, end: u64) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        let mut at = start;
-        for extent in self.overlapping(start, end) {
-            let part = extent.part(start, end);
-            if part.off > at {
-                pieces.push(Piece {
-                    off: at,
-                    len: part.off - at,
-                    extent: None,
-                });
-            }
-            at = part.end();
-            pieces.push(Piece {
-                off: part.off,
-                len: part.len,
-                extent: Some(part),
-            });
-        }
-        if at < end {
-            pieces.push(Piece {
-                off: at,
-                len: end - at,
-                extent: None,
-            });
-        }
-        pieces
-    }
-
-    /// Makes `start..end` a hole and returns what was cut out of it.
-    pub fn cut(&mut self, start: u64, end: u64) -> Vec<Extent> {
-        let overlapping = self.overlapping(start, end);
-        let mut cut = Vec::with_capacity(overlapping.len());
-        for extent in overlapping {
-            self.remove(extent.off);
-            if extent.off < start {
-                self.put(extent.part(extent.off, start));
-            }
-            if extent.end() > end {
-                self.put(extent.part(end, extent.end()));
-            }
-            cut.push(extent.part(start, end));
-        }
-        cut
-    }
-
-    /// Puts `extent` in place of whatever its range held, joining it with its neighbours where they
-    /// continue each other, and returns what it replaced.
-    pub fn replace(&mut self, extent: Extent) -> Vec<Extent> {
-        let cut = self.cut(extent.off, extent.end());
-        let mut extent = extent;
-        if let Some(before) = self.ending_at(extent.off).cloned()
-            && before.continues_in(&extent)
-        {
-            self.remove(before.off);
-            extent = before.joined(&extent);
-        }
-        if let Some(after) = self.at(extent.end()).cloned()
-            && extent.continues_in(&after)
-        {
-            self.remove(after.off);
-            extent = extent.joined(&after);
-        }
-        self.put(extent);
-        cut
-    }
-
-    /// Lengthens the extent that ends at `off` by `more` bytes, within its segment's room.
-    ///
-    /// Does nothing where no segment extent with that room ends there, which a journal may claim.
-    pub fn lengthen(&mut self, off: u64, more: u64) -> Vec<Extent> {
-        let Some(mut extent) = self.ending_at(off).cloned() else {
-            return Vec::new();
-        };
-        let len = extent.len.saturating_add(more);
-        let fits = |room| u64::from(room) >= len && off.checked_add(more).is_some();
-        if !matches!(extent.source, Source::Segment { room, .. } if fits(room)) {
-            return Vec::new();
-        }
-        let cut = self.cut(off, off + more);
-        extent.len = len;
-        self.put(extent);
-        cut
-    }
-
-    /// Rewrites every extent's source; used when what they refer to has moved.
-    pub fn map_sources(&self, f: &mut dyn FnMut(&Extent) -> Option<Source>) -> ExtentMap {
-        let mut map = ExtentMap::new();
-        for extent in self.iter() {
-            let source = f(extent).unwrap_or_else(|| extent.source.clone());
-            map.put(Extent {
-                source,
-                ..extent.clone()
-            });
-        }
-        map
-    }
-
-    fn remove(&mut self, off: u64) {
-        match &mut self.0 {
-            Repr::Empty => {}
-            Repr::One(one) if one.off == off => self.0 = Repr::Empty,
-            Repr::One(_) => {}
-            Repr::Many(map) => {
-                map.remove(&off);
-                if map.is_empty() {
-                    self.0 = Repr::Empty;
-                }
-            }
-        }
-    }
-
-    fn put(&mut self, extent: Extent) {
-        match &mut self.0 {
-            Repr::Empty => self.0 = Repr::One(Box::new(extent)),
-            Repr::One(one) if one.off == extent.off => **one = extent,
-            Repr::One(one) => {
-                let mut map = OrdMap::unit(one.off, (**one).clone());
-                map.insert(extent.off, extent);
-                self.0 = Repr::Many(map);
-            }
-            Repr::Many(map) => {
-                map.insert(extent.off, extent);
-            }
-        }
-    }
-}
-
-impl FromIterator<Extent> for ExtentMap {
-    fn from_iter<I: IntoIterator<Item = Extent>>(extents: I) -> ExtentMap {
-        let mut map = ExtentMap::new();
-        for extent in extents {
-            map.put(extent);
-        }
-        map
-    }
-}
-
-impl Serialize for ExtentMap {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().collect::<Vec<_>>())
-    }
-}
-
-impl<'de> Deserialize<'de> for ExtentMap {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let extents = Vec::<Extent>::deserialize(deserializer)?;
-        match extents.is_sorted_by(|a, b| a.end() <= b.off) {
-            true => Ok(extents.into_iter().collect()),
-            false => Err(serde::de::Error::custom("extents that overlap")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn blob(off: u64, len: u64, id: u64) -> Extent {
         Extent {
@@ -468,82 +233,6 @@ mod tests {
             epoch: 1,
             source: Source::Blob { id, at: off },
         }
-    }
-
-    fn covers(map: &ExtentMap, size: u64) -> Vec<Option<(u64, u64)>> {
-        let mut bytes = Vec::new();
-        for piece in map.pieces(0, size) {
-            for i in 0..piece.len {
-                bytes.push(piece.extent.as_ref().map(|e| match e.source {
-                    Source::Blob { id, at } => (id, at + i),
-                    _ => unreachable!(),
-                }));
-            }
-        }
-        bytes
-    }
-
-    proptest! {
-        #[test]
-        fn behaves_like_an_array_of_bytes(
-            ops in prop::collection::vec((0u64..60, 1u64..20, 0u64..4), 1..40),
-        ) {
-            let mut map = ExtentMap::new();
-            let mut model = vec![None; 100];
-            for (off, len, id) in ops {
-                let replaced = match id {
-                    0 => map.cut(off, off + len),
-                    id => map.replace(blob(off, len, id)),
-                };
-                let had = model[off as usize..(off + len) as usize].iter().flatten().count() as u64;
-                prop_assert_eq!(replaced.iter().map(|e| e.len).sum::<u64>(), had);
-                for at in off..off + len {
-                    model[at as usize] = (id != 0).then_some((id, at));
-                }
-                prop_assert_eq!(&covers(&map, 100), &model);
-                let list: Vec<_> = map.iter().cloned().collect();
-                for pair in list.windows(2) {
-                    prop_assert!(pair[0].end() <= pair[1].off);
-                    prop_assert!(!pair[0].continues_in(&pair[1]) , "neighbours are joined");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn one_byte_into_a_base_file_makes_three_extents() {
-        let origin = Arc::new(Origin {
-            path: b"f"[..].into(),
-            ino: 9,
-            btime: None,
-            stamp: 0,
-        });
-        let whole = Extent {
-            off: 0,
-            len: 1 << 32,
-            epoch: 0,
-            source: Source::Base { origin, at: 0 },
-        };
-        let mut map = ExtentMap::of(whole);
-        map.replace(blob(1 << 20, 1, 7));
-        assert_eq!(map.len(), 3);
-        assert_eq!(map.at((1 << 20) + 1).unwrap().off, (1 << 20) + 1);
-    }
-
-    #[test]
-    fn a_segment_extent_grows_into_its_room() {
-        let source = Source::Segment { at: 64, room: 100 };
-        let mut map = ExtentMap::of(Extent {
-            off: 0,
-            len: 10,
-            epoch: 1,
-            source,
-        });
-        map.lengthen(10, 20);
-        assert_eq!(map.single().map(|e| e.len), Some(30));
-        map.cut(5, 6);
-        let tail = map.at(29).unwrap();
-        assert_eq!(tail.source, Source::Segment { at: 70, room: 94 });
     }
 
     #[test]
@@ -563,22 +252,6 @@ mod tests {
                 postcard::from_bytes::<Extent>(&bytes).is_err(),
                 "{extent:?}"
             );
-        }
-        let overlapping = vec![blob(0, 10, 1), blob(9, 10, 1)];
-        let bytes = postcard::to_stdvec(&overlapping).unwrap();
-        assert!(postcard::from_bytes::<ExtentMap>(&bytes).is_err());
-        let good = vec![blob(0, 10, 1), blob(10, 10, 2)];
-        let bytes = postcard::to_stdvec(&good).unwrap();
-        let map: ExtentMap = postcard::from_bytes(&bytes).unwrap();
-        assert_eq!(map.iter().cloned().collect::<Vec<_>>(), good);
-    }
-
-    #[test]
-    fn only_a_segment_with_room_is_lengthened() {
-        let mut map = ExtentMap::of(blob(0, 10, 1));
-        let before = map.clone();
-        for (off, more) in [(10, 5), (7, 1), (10, u64::MAX), (u64::MAX, 1)] {
-            assert!(map.lengthen(off, more).is_empty() && map == before);
         }
     }
 }

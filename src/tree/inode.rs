@@ -83,20 +83,13 @@ impl Inode {
 
     /// Bytes of the store that its extents refer to.
     pub fn own_bytes(&self) -> u64 {
-        match &self.content {
-            Content::File(extents) => extents
-                .iter()
-                .filter(|e| !matches!(e.source, super::Source::Base { .. }))
-                .map(|e| e.len)
-                .sum(),
-            _ => 0,
-        }
+        self.extents().map_or(0, ExtentMap::own_bytes)
     }
 
     /// Blocks of 512 bytes to show in stat(2): what the extents cover.
     pub fn blocks(&self) -> u64 {
         match &self.content {
-            Content::File(extents) => extents.iter().map(|e| e.len).sum::<u64>().div_ceil(4096) * 8,
+            Content::File(extents) => extents.bytes().div_ceil(4096) * 8,
             Content::Dir => 8,
             Content::Symlink(_) | Content::None => 0,
         }

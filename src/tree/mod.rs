@@ -4,7 +4,9 @@
 //! these types. A [`View`] is a persistent map, so cloning one is O(1) and shares its structure.
 
 mod attr;
+mod change;
 mod extent;
+mod extent_map;
 mod hash;
 mod id;
 mod inode;
@@ -12,9 +14,11 @@ mod sound;
 mod view;
 
 pub use attr::{Attr, Kind, Time};
-pub use extent::{Extent, ExtentMap, Origin, Piece, Source};
+pub use change::{Change, parts, shortened};
+pub use extent::{Extent, Origin, Piece, Source};
+pub use extent_map::ExtentMap;
 pub use hash::name_hash;
 pub use id::{BranchId, FileId, NodeId};
 pub use inode::{Content, Inode, OwnXattrs, Xattrs};
 pub use sound::{is_file_name, is_owner};
-pub use view::{Change, Dentry, DentryKey, DentryRef, Name, View};
+pub use view::{Dentry, DentryKey, DentryRef, Name, Replaced, View};

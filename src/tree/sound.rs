@@ -3,7 +3,7 @@
 //! A journal may come from anywhere. What it says of a file must not lead to what no operation
 //! does: a name with a slash, a directory with extents, an owner or a time that no kernel takes.
 
-use super::{Attr, Change, Content, Inode, Kind, Name, Time};
+use super::{Attr, Change, Content, ExtentMap, Inode, Kind, Name, Time};
 
 /// The largest size that a file can have (off_t).
 const SIZE_MAX: u64 = i64::MAX as u64;
@@ -56,7 +56,10 @@ impl Change {
     pub fn is_sound(&self) -> bool {
         match self {
             Change::Inode { inode, .. } => inode.is_sound(),
-            Change::NoInode { .. } => true,
+            Change::NoInode { .. } | Change::NoDentries { .. } => true,
+            Change::Edit { inode, .. } => {
+                inode.is_sound() && inode.extents().is_some_and(ExtentMap::is_empty)
+            }
             Change::Dentry { key, .. } | Change::NoDentry { key } => is_file_name(&key.name),
             Change::Write { size, time, .. } | Change::Grow { size, time, .. } => {
                 *size <= SIZE_MAX && time.is_sound()

@@ -16,7 +16,7 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
-use super::{Extent, FileId, Inode, Kind, Time, inode::Content};
+use super::{Change, Extent, FileId, Inode, Kind, Time, inode::Content};
 
 /// A file name: 1 to 255 bytes without `/` and NUL.
 pub type Name = Arc<[u8]>;
@@ -87,57 +87,13 @@ pub struct Dentry {
     pub hides: Option<u64>,
 }
 
-/// One change of a view. An operation is a list of them, journaled as one record, then applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Change {
-    /// Puts an inode in place of what was there.
-    Inode {
-        /// The file.
-        file: FileId,
-        /// Its new state.
-        inode: Arc<Inode>,
-    },
-    /// Drops an inode.
-    NoInode {
-        /// The file.
-        file: FileId,
-    },
-    /// Sets a dentry.
-    Dentry {
-        /// Where.
-        key: DentryKey,
-        /// To what.
-        dentry: Dentry,
-    },
-    /// Drops a dentry: the base shows through again, or nothing does.
-    NoDentry {
-        /// Where.
-        key: DentryKey,
-    },
-    /// Content written into a file whose inode is in the view already.
-    Write {
-        /// The file.
-        file: FileId,
-        /// The extent that holds what was written; `None` where it was overwritten in place.
-        extent: Option<Extent>,
-        /// Length of the file afterwards.
-        size: u64,
-        /// Time of the write, for mtime and ctime.
-        time: Time,
-    },
-    /// An extent of a data segment grew into its room.
-    Grow {
-        /// The file.
-        file: FileId,
-        /// Where in the file the extent ended.
-        off: u64,
-        /// By how much it grew.
-        more: u64,
-        /// Length of the file afterwards.
-        size: u64,
-        /// Time of the write, for mtime and ctime.
-        time: Time,
-    },
+/// What a change took out of a view.
+#[derive(Debug, Default)]
+pub struct Replaced {
+    /// The extents that it cut out of a file.
+    pub extents: Vec<Extent>,
+    /// The inode that it dropped or took the place of.
+    pub inode: Option<Arc<Inode>>,
 }
 
 /// A branch's difference from the base at [`View::base_version`].
@@ -254,17 +210,18 @@ impl View {
         inodes.chain(dentries).collect()
     }
 
-    /// Applies one change and returns the extents that it cut out of a file.
+    /// Applies one change and returns what it took out.
     ///
     /// A change comes from an operation that has looked at this very view, or from the journal that
     /// such an operation wrote; one that does not fit is ignored, and `fsck` names it.
-    pub fn apply(&mut self, change: &Change) -> Vec<Extent> {
+    pub fn apply(&mut self, change: &Change) -> Replaced {
+        let mut replaced = Replaced::default();
         match change {
             Change::Inode { file, inode } => {
-                self.inodes.insert(*file, inode.clone());
+                replaced.inode = self.inodes.insert(*file, inode.clone());
             }
             Change::NoInode { file } => {
-                self.inodes.remove(file);
+                replaced.inode = self.inodes.remove(file);
             }
             Change::Dentry { key, dentry } => {
                 self.dentries.insert(key.clone(), *dentry);
@@ -278,7 +235,7 @@ impl View {
                 size,
                 time,
             } => {
-                return self.edit_content(*file, *size, *time, |extents| match extent {
+                replaced.extents = self.edit_content(*file, *size, *time, |extents| match extent {
                     Some(extent) => extents.replace(extent.clone()),
                     None => Vec::new(),
                 });
@@ -290,11 +247,37 @@ impl View {
                 size,
                 time,
             } => {
-                return self
-                    .edit_content(*file, *size, *time, |extents| extents.lengthen(*off, *more));
+                replaced.extents =
+                    self.edit_content(*file, *size, *time, |extents| extents.lengthen(*off, *more));
+            }
+            Change::Edit {
+                file,
+                inode,
+                removed,
+                put,
+            } => {
+                let Some(slot) = self.inodes.get_mut(file) else {
+                    return replaced;
+                };
+                let mut inode = (**inode).clone();
+                if let (Content::File(now), Content::File(was)) =
+                    (&mut inode.content, &slot.content)
+                {
+                    *now = was.clone();
+                    now.edit(removed, put);
+                }
+                replaced.inode = Some(std::mem::replace(slot, Arc::new(inode)));
+            }
+            Change::NoDentries { dir } => {
+                let keys: Vec<DentryKey> = (self.dentries_of(*dir, 0))
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                for key in keys {
+                    self.dentries.remove(&key);
+                }
             }
         }
-        Vec::new()
+        replaced
     }
 
     fn edit_content(

@@ -24,6 +24,7 @@ impl From<FsError> for Errno {
             FsError::NoAttribute => libc::ENODATA,
             FsError::TooBig => libc::EFBIG,
             FsError::AttributeTooBig => libc::E2BIG,
+            FsError::AttributesFull => libc::ENOSPC,
             FsError::TooManyLinks => libc::EMLINK,
             FsError::NotSupported => libc::EOPNOTSUPP,
             FsError::OtherBranch => libc::EXDEV,

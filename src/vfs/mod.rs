@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use crate::branch::{Branch, Workspace};
@@ -113,7 +114,7 @@ pub(crate) struct Inner {
     overlay: Overlay,
     config: VfsConfig,
     /// How many commits into a branch are under way: its names are not cached.
-    settling: DashMap<BranchId, usize>,
+    settling: DashMap<BranchId, usize, RandomState>,
     texts: KeptTexts,
     /// How many opens to write a file has, where opens are told of: only those have writes that
     /// wait in the page cache, and a mapping or the last of them keeps it open.
@@ -140,7 +141,7 @@ impl Vfs {
         Vfs(Arc::new(Inner {
             overlay: Overlay::new(workspace, config.exclusive, config.writeback),
             config,
-            settling: DashMap::new(),
+            settling: DashMap::default(),
             texts: KeptTexts::default(),
             writers: DashMap::new(),
             ticks: Default::default(),
@@ -172,7 +173,7 @@ impl Inner {
 
     /// How long the kernel may believe what it learns of files of a branch.
     fn ttl(&self, branch: &Branch) -> Duration {
-        if !self.settling.is_empty() && self.settling.contains_key(&branch.id) {
+        if self.settling.contains_key(&branch.id) {
             return Duration::ZERO;
         }
         match self.config.exclusive && branch.is_live() {

@@ -22,6 +22,7 @@ mod hostile;
 mod kernel;
 mod names;
 mod op;
+mod pieces;
 mod regressions;
 mod regressions_removed;
 mod regressions_undo;
