@@ -165,8 +165,9 @@ impl Base {
         self.run(&mut layout, sealed, resume, usize::MAX, flip)
     }
 
-    /// Finishes a plan that a crash may have interrupted anywhere. Where it was done entirely and
-    /// the owner has restored its version, there are no ids to report: the owner has those too.
+    /// Finishes a plan that a crash may have interrupted anywhere. What was done again moved ctimes
+    /// once more, in this process or one before it that was killed, so its ids are the owner's to
+    /// log even where it has restored the plan's version.
     pub fn redo(&self, sealed: &Sealed, flip: impl FnOnce(&Applied)) -> Result<Applied, BaseError> {
         self.run(&mut self.layout.write(), sealed, true, usize::MAX, flip)
     }
@@ -249,14 +250,10 @@ impl Base {
             }
             return Err(error);
         }
-        let known = start == sealed.plan.steps.len() && layout.version >= sealed.version;
-        let mut ids = Vec::new();
-        if !known {
-            if resume {
-                self.restore_modes(layout, sealed)?;
-            }
-            ids = self.keep_identities(layout, sealed, &befores)?;
+        if resume {
+            self.restore_modes(layout, sealed)?;
         }
+        let ids = self.keep_identities(layout, sealed, &befores)?;
         let events = self.settle_events(layout, sealed, &befores);
         layout.version = layout.version.max(sealed.version);
         layout.half_done = None;

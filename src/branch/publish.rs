@@ -15,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use super::plan::Linked;
 use super::unfinished::{Stage, Unfinished};
 use super::{BranchError, Record, State, What, Workspace, unchanged};
-use crate::base::{Applied, Conflict, Sealed};
+use crate::base::{Applied, Conflict, IdEntry, Sealed};
 use crate::store::BlobId;
 use crate::sys::failpoint;
 use crate::tree::{BranchId, Content, Source, View};
@@ -110,6 +110,7 @@ impl Workspace {
                 view,
                 linked,
                 stage: Stage::Steps,
+                ids: Vec::new(),
                 inherited: false,
             };
             let carried = self.carry_out(&mut publish, &mut state);
@@ -174,13 +175,7 @@ impl Workspace {
         sealed: &Sealed,
         applied: &Applied,
     ) -> Result<(), BranchError> {
-        for entry in &applied.ids {
-            let mut bytes = Vec::new();
-            entry.encode(&mut bytes);
-            self.log(&Record::Id {
-                entry: bytes.into(),
-            })?;
-        }
+        self.log_ids(&applied.ids)?;
         for event in &applied.events {
             let mut bytes = Vec::new();
             event.encode(&mut bytes);
@@ -194,9 +189,20 @@ impl Workspace {
         })
     }
 
+    fn log_ids(&self, ids: &[IdEntry]) -> Result<(), BranchError> {
+        ids.iter().try_for_each(|entry| {
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes);
+            let entry = bytes.into();
+            self.log(&Record::Id { entry })
+        })
+    }
+
     /// After the flip is in the journal: durable first, then the plan is done with. What the store
     /// calls files that are the base's now goes here, so that nobody has seen their ctime before.
-    pub(super) fn settle(&self, sealed: &Sealed, linked: &[Linked]) -> Result<(), BranchError> {
+    pub(super) fn settle(&self, publish: &Unfinished) -> Result<(), BranchError> {
+        let Unfinished { sealed, linked, .. } = publish;
+        self.log_ids(&publish.ids)?;
         self.barrier()?;
         failpoint::reach("publish-settled");
         self.base.finish(sealed)?;
@@ -264,10 +270,14 @@ impl Workspace {
                 view: View::default(),
                 linked: Vec::new(),
                 stage: Stage::Steps,
+                ids: Vec::new(),
                 inherited: true,
             };
             match done {
-                Ok(_) if flipped => publish.stage = Stage::Settle,
+                Ok(applied) if flipped => {
+                    publish.ids = applied.ids;
+                    publish.stage = Stage::Settle;
+                }
                 Ok(applied) => publish.stage = Stage::Flip(applied),
                 Err(error) if !flipped && self.base.is_half_done() => {
                     self.inherit(publish, error.into());

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use super::plan::Linked;
 use super::publish::flip;
 use super::{BranchError, Record, State, Workspace};
-use crate::base::{Applied, Sealed};
+use crate::base::{Applied, IdEntry, Sealed};
 use crate::sys::failpoint;
 use crate::tree::{BranchId, View};
 
@@ -39,6 +39,8 @@ pub(super) struct Unfinished {
     /// Blobs that are files of the base now.
     pub linked: Vec<Linked>,
     pub stage: Stage,
+    /// Ids that a flip in the journal does not have: steps that it comes after were done again.
+    pub ids: Vec<IdEntry>,
     /// Whether another process began it. What that had in memory is found by looking, once it is
     /// finished: `view` and `linked` are empty.
     pub inherited: bool,
@@ -113,7 +115,7 @@ impl Workspace {
                 carried
             }
         };
-        match carried.and_then(|()| self.settle(&publish.sealed, &publish.linked)) {
+        match carried.and_then(|()| self.settle(&publish)) {
             Ok(()) if publish.inherited => self.tidy(),
             Ok(()) => Ok(()),
             Err(error) => Err(self.set_aside(publish, error)),

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::kernel::CRED;
 use crate::tree::{FileId, NodeId};
-use crate::vfs::ops::{Ops, Outcome};
+use crate::vfs::ops::{Ops, Outcome, SetAttr};
 use random::Random;
 use tape::Loss;
 use world::{Nature, World};
@@ -48,6 +48,8 @@ const LOSSES: [Loss; 6] = [
 /// Runs the world of a seed. `cuts`: how many cuts for each generation; `None`: all.
 fn run(seed: u64, cuts: Option<usize>, counts: &mut Counts) -> Result<(), String> {
     let mut random = Random::new(seed);
+    // Apart, so that a seed is the same world however often it is cut.
+    let mut cutting = Random::new(seed ^ 1 << 63);
     let mut world = World::new(Nature::new(&mut random));
     for generation in 0..=random.below(3) {
         let steps = random.between(5, 40);
@@ -61,14 +63,14 @@ fn run(seed: u64, cuts: Option<usize>, counts: &mut Counts) -> Result<(), String
         let points: Vec<usize> = match cuts {
             None => (0..=world.tape.len()).collect(),
             Some(cuts) => (0..cuts)
-                .map(|_| random.below(world.tape.len() + 1))
+                .map(|_| cutting.below(world.tape.len() + 1))
                 .collect(),
         };
         for at in points {
-            let loss = *random.pick(&LOSSES);
-            let whole = random.below(4) == 0;
+            let loss = *cutting.pick(&LOSSES);
+            let whole = cutting.below(4) == 0;
             counts.cuts += 1;
-            let checked = world.check_cut(at, loss, &mut random, whole);
+            let checked = world.check_cut(at, loss, &mut cutting, whole);
             checked.map_err(|text| tell(&world, generation, &text))?;
         }
         let loss = *random.pick(&LOSSES);
@@ -183,6 +185,56 @@ fn a_large_file_can_be_moved_as_soon_as_it_is_published_and_the_daemon_killed() 
     let at = world.tape.len();
     let checked = world.check_cut(at, Loss::Kill, &mut Random::new(1), true);
     checked.unwrap();
+}
+
+#[test]
+fn a_publish_that_a_mount_went_on_with_leaves_nothing_that_looks_changed_behind_it() {
+    let root = NodeId::new(0, FileId::ROOT);
+    let write = |world: &mut World, bytes: &[u8]| {
+        let node = world.find(root, b"one").expect("a file of the base");
+        let wrote = world.vfs().write(&CRED, node, 3, bytes, false, false);
+        wrote.and_then(Outcome::wait).expect("a write");
+    };
+    let killed_and_unmounted = |mut world: World| {
+        write(&mut world, b"then");
+        let end = world.tape.len();
+        let state = world.tape.cut(end, Loss::Kill, &mut Random::new(1));
+        let mut next = world.after(state, false);
+        next.mount()?;
+        next.check_unmount()
+    };
+    let mut world = World::new(Nature {
+        publish: crate::branch::PublishMode::Manual,
+        ..Nature::new(&mut Random::new(1))
+    });
+    write(&mut world, b"first");
+    world.command(root, b"publish").expect("a publish");
+    let begin = world.tape.len();
+    let node = world.find(root, b"one").expect("the file");
+    let mode = SetAttr {
+        mode: Some(0o600),
+        ..SetAttr::default()
+    };
+    let set = world.vfs().setattr(&CRED, node, &mode);
+    set.expect("another mode, which moves a ctime whenever it is set");
+    let workspace = world.vfs().workspace();
+    workspace.publish_unsettled().expect("a publish");
+    // An fsync of somebody else comes before the publish is settled.
+    workspace.barrier().expect("a barrier");
+    let random = &mut Random::new(1);
+    for at in begin..=world.tape.len() {
+        let state = world.tape.cut(at, Loss::Unsynced, random);
+        let mut left = world.after(state, true);
+        left.mount().expect("it opens");
+        // The mount that goes on with the publish may be killed as well.
+        let killed = random.below(left.tape.len() + 1);
+        let state = left.tape.cut(killed, Loss::Kill, random);
+        let mut again = left.after(state, false);
+        again.mount().expect("it opens");
+        for world in [left, again] {
+            killed_and_unmounted(world).unwrap();
+        }
+    }
 }
 
 #[test]
