@@ -387,7 +387,9 @@ fn measure(
                 if system.kind == Kind::Branchfs {
                     return Err(failed.into());
                 }
-                figures.missing(system.kind, &failed);
+                // What exactly is for who looks: it names directories of this run.
+                eprintln!("{:?}: {failed}", system.kind);
+                figures.missing(system.kind, &format!("{} stops on it", workload.name));
                 system.stop()?;
                 continue;
             }
