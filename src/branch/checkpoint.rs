@@ -56,24 +56,10 @@ impl Workspace {
         failpoint::reach("checkpoint-begun");
         writer.put(&counters.encode())?;
         for entry in self.base.ids() {
-            let mut bytes = Vec::new();
-            entry.encode(&mut bytes);
-            writer.put(
-                &Record::Id {
-                    entry: bytes.into(),
-                }
-                .encode(),
-            )?;
+            writer.put(&Record::of_id(&entry).encode())?;
         }
         for event in self.base.events() {
-            let mut bytes = Vec::new();
-            event.encode(&mut bytes);
-            writer.put(
-                &Record::BaseEvent {
-                    event: bytes.into(),
-                }
-                .encode(),
-            )?;
+            writer.put(&Record::of_base_event(&event).encode())?;
         }
         for event in happened {
             let event = Box::new(event);

@@ -177,11 +177,7 @@ impl Workspace {
     ) -> Result<(), BranchError> {
         self.log_ids(&applied.ids)?;
         for event in &applied.events {
-            let mut bytes = Vec::new();
-            event.encode(&mut bytes);
-            self.log(&Record::BaseEvent {
-                event: bytes.into(),
-            })?;
+            self.log(&Record::of_base_event(event))?;
         }
         self.log(&Record::PublishFlip {
             plan: sealed.plan.id,
@@ -190,12 +186,8 @@ impl Workspace {
     }
 
     fn log_ids(&self, ids: &[IdEntry]) -> Result<(), BranchError> {
-        ids.iter().try_for_each(|entry| {
-            let mut bytes = Vec::new();
-            entry.encode(&mut bytes);
-            let entry = bytes.into();
-            self.log(&Record::Id { entry })
-        })
+        ids.iter()
+            .try_for_each(|entry| self.log(&Record::of_id(entry)))
     }
 
     /// After the flip is in the journal: durable first, then the plan is done with. What the store

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::Happened;
 use super::state::{BranchMeta, Ending, Limits, Policy};
+use crate::base::{EventRecord, IdEntry};
 use crate::tree::{BranchId, Change, Name, Time};
 
 /// One record.
@@ -204,6 +205,22 @@ pub enum Record {
 }
 
 impl Record {
+    /// That a base file has a number of its own.
+    pub fn of_id(entry: &IdEntry) -> Record {
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        let entry = bytes.into();
+        Record::Id { entry }
+    }
+
+    /// That something happened that views on older versions of the base need.
+    pub fn of_base_event(event: &EventRecord) -> Record {
+        let mut bytes = Vec::new();
+        event.encode(&mut bytes);
+        let event = bytes.into();
+        Record::BaseEvent { event }
+    }
+
     /// The bytes of the record.
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("a record of plain values can be written to memory")

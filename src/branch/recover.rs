@@ -387,12 +387,7 @@ impl Workspace {
                 used: replay.used_files(),
                 cursor: replay.file_cursor,
                 on_new_id: Box::new(move |entry| {
-                    let mut bytes = Vec::new();
-                    entry.encode(&mut bytes);
-                    let record = Record::Id {
-                        entry: bytes.into(),
-                    };
-                    if let Err(error) = sink.append(&record.encode()) {
+                    if let Err(error) = sink.append(&Record::of_id(entry).encode()) {
                         log::error!("a file number could not be recorded: {error}");
                     }
                 }),

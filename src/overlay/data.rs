@@ -198,11 +198,8 @@ impl Overlay {
         let Some(extents) = inode.extents() else {
             return Ok(());
         };
-        let own = |piece: &Piece| match piece.extent.as_ref().map(|e| &e.source) {
-            None | Some(Source::Base { .. }) => 0,
-            Some(_) => piece.len,
-        };
-        let had: u64 = extents.pieces(off, off + len).iter().map(own).sum();
+        let own = |piece: Piece| piece.extent.map_or(0, |extent| extent.own_bytes());
+        let had: u64 = extents.pieces(off, off + len).map(own).sum();
         Ok(self.workspace.check_limits(state, (len - had) as i64, 0)?)
     }
 

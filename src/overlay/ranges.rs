@@ -131,10 +131,7 @@ impl Overlay {
         let Content::File(extents) = &inode.content else {
             return Err(FsError::Invalid);
         };
-        let mut next = offset;
-        while next < size {
-            let piece = extents.first_piece(next, size);
-            next += piece.len;
+        for piece in extents.pieces(offset, size) {
             let hit = match (&piece.extent, what) {
                 (None, Seek::Data) | (Some(_), Seek::Hole)
                     if !matches!(
@@ -313,7 +310,8 @@ fn share(
         return Err(FsError::Invalid);
     };
     let mut cut = extents.cut(to, to + (end - start));
-    for piece in source.pieces(start, end) {
+    let pieces: Vec<_> = source.pieces(start, end).collect();
+    for piece in pieces {
         let Some(extent) = piece.extent else { continue };
         let shared = Extent { epoch: 0, ..extent };
         cut.extend(extents.replace(Extent {

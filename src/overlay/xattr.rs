@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{File, FsError, FsResult, Mounted, Overlay, acl};
 use crate::branch::{State, now};
-use crate::tree::{Change, Inode, Kind, NodeId, Xattrs};
+use crate::tree::{Change, Inode, Kind, NodeId, Xattrs, xattr_bytes};
 
 /// Linux's limits (XATTR_NAME_MAX, XATTR_SIZE_MAX).
 const MAX_NAME_BYTES: usize = 255;
@@ -133,9 +133,9 @@ impl Overlay {
         self.check_writable(&state, node)?;
         let (mut inode, version) = self.editable(&mounted, &state, node)?;
         let mut own = self.workspace.xattrs_of(version, &inode)?;
-        let before = bytes(&own);
+        let before = xattr_bytes(&own);
         edit(&mut inode, &mut own)?;
-        if bytes(&own) > MAX_ALL_BYTES.max(before) {
+        if xattr_bytes(&own) > MAX_ALL_BYTES.max(before) {
             return Err(FsError::AttributesFull);
         }
         inode.xattrs = Xattrs::Own(Arc::new(own));
@@ -179,13 +179,6 @@ impl Overlay {
             }],
         )
     }
-}
-
-/// What attributes take together.
-fn bytes(own: &Own) -> usize {
-    own.iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum()
 }
 
 /// Which attributes a kind of file can have (xattr(7)).

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Content, Dentry, DentryKey, Extent, ExtentMap, FileId, Inode, Time, View, Xattrs};
+use super::{
+    Content, Dentry, DentryKey, Extent, ExtentMap, FileId, Inode, Time, View, Xattrs, xattr_bytes,
+};
 
 /// One change of a view. An operation is a list of them, journaled as one record, then applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +154,7 @@ impl Change {
 fn weight(inode: &Inode) -> usize {
     let xattrs = match &inode.xattrs {
         Xattrs::OfOrigin => 0,
-        Xattrs::Own(own) => own.iter().map(|(k, v)| k.len() + v.len() + 8).sum(),
+        Xattrs::Own(own) => xattr_bytes(own) + 8 * own.len(),
     };
     let origin = inode.origin.as_ref().map_or(0, |o| o.path.len() + 48);
     let target = match &inode.content {
@@ -164,12 +166,8 @@ fn weight(inode: &Inode) -> usize {
 
 fn without_extents(inode: &Inode) -> Inode {
     Inode {
-        attr: inode.attr,
-        parent: inode.parent,
-        name: inode.name.clone(),
         content: Content::File(ExtentMap::new()),
-        xattrs: inode.xattrs.clone(),
-        origin: inode.origin.clone(),
+        ..inode.clone()
     }
 }
 

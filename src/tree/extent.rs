@@ -223,10 +223,10 @@ pub struct Piece {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn blob(off: u64, len: u64, id: u64) -> Extent {
+    pub fn blob(off: u64, len: u64, id: u64) -> Extent {
         Extent {
             off,
             len,

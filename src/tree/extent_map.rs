@@ -181,7 +181,7 @@ impl ExtentMap {
     }
 
     /// The first of the extents and holes of `start..end`, which must not be empty.
-    pub fn first_piece(&self, start: u64, end: u64) -> Piece {
+    fn first_piece(&self, start: u64, end: u64) -> Piece {
         debug_assert!(start < end);
         if let Some(extent) = self.at(start) {
             let part = extent.part(start, end);
@@ -203,41 +203,20 @@ impl ExtentMap {
         }
     }
 
-    /// `start..end` as a gapless list of extents and holes.
-    pub fn pieces(&self, start: u64, end: u64) -> Vec<Piece> {
-        let mut pieces = Vec::new();
+    /// `start..end` as extents and holes without gaps, looked up as they are asked for.
+    pub fn pieces(&self, start: u64, end: u64) -> impl Iterator<Item = Piece> + '_ {
         let mut at = start;
-        for extent in self.overlapping(start, end) {
-            let part = extent.part(start, end);
-            if part.off > at {
-                pieces.push(Piece {
-                    off: at,
-                    len: part.off - at,
-                    extent: None,
-                });
-            }
-            at = part.end();
-            pieces.push(Piece {
-                off: part.off,
-                len: part.len,
-                extent: Some(part),
-            });
-        }
-        if at < end {
-            pieces.push(Piece {
-                off: at,
-                len: end - at,
-                extent: None,
-            });
-        }
-        pieces
+        std::iter::from_fn(move || {
+            let piece = (at < end).then(|| self.first_piece(at, end))?;
+            at += piece.len;
+            Some(piece)
+        })
     }
 
     /// Where as many pieces of `start..end` end as weigh `most` together; one of them at least.
     pub fn end_within(&self, start: u64, end: u64, most: usize) -> u64 {
         let (mut at, mut sum) = (start, 0);
-        while at < end {
-            let piece = self.first_piece(at, end);
+        for piece in self.pieces(start, end) {
             sum += piece.extent.as_ref().map_or(0, Extent::weight);
             if sum > most && at > start {
                 break;
@@ -379,15 +358,7 @@ mod tests {
 
     use super::*;
     use crate::tree::Origin;
-
-    fn blob(off: u64, len: u64, id: u64) -> Extent {
-        Extent {
-            off,
-            len,
-            epoch: 1,
-            source: Source::Blob { id, at: off },
-        }
-    }
+    use crate::tree::extent::tests::blob;
 
     fn covers(map: &ExtentMap, size: u64) -> Vec<Option<(u64, u64)>> {
         let mut bytes = Vec::new();
@@ -422,12 +393,16 @@ mod tests {
                 prop_assert_eq!(&covers(&map, 100), &model);
                 let held = model.iter().flatten().count() as u64;
                 prop_assert_eq!((map.bytes(), map.own_bytes()), (held, held));
-                let (mut at, mut first) = (0, Vec::new());
-                while at < 100 {
-                    first.push(map.first_piece(at, 100));
-                    at += first.last().map_or(100, |piece| piece.len);
+                let hole = |off, end| Piece { off, len: end - off, extent: None };
+                let (mut at, mut whole) = (0, Vec::new());
+                for extent in map.iter().cloned() {
+                    let Extent { off, len, .. } = extent;
+                    whole.extend((at < off).then(|| hole(at, off)));
+                    at = extent.end();
+                    whole.push(Piece { off, len, extent: Some(extent) });
                 }
-                prop_assert_eq!(first, map.pieces(0, 100));
+                whole.extend((at < 100).then(|| hole(at, 100)));
+                prop_assert_eq!(map.pieces(0, 100).collect::<Vec<_>>(), whole);
                 let list: Vec<_> = map.iter().cloned().collect();
                 for pair in list.windows(2) {
                     prop_assert!(pair[0].end() <= pair[1].off);

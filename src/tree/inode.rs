@@ -26,6 +26,13 @@ pub enum Content {
 /// Values by name.
 pub type OwnXattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
+/// What names and values take together.
+pub fn xattr_bytes(own: &OwnXattrs) -> usize {
+    own.iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum()
+}
+
 /// The extended attributes of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Xattrs {

@@ -19,6 +19,6 @@ pub use extent::{Extent, Origin, Piece, Source};
 pub use extent_map::ExtentMap;
 pub use hash::name_hash;
 pub use id::{BranchId, FileId, NodeId};
-pub use inode::{Content, Inode, OwnXattrs, Xattrs};
+pub use inode::{Content, Inode, OwnXattrs, Xattrs, xattr_bytes};
 pub use sound::{is_file_name, is_owner};
 pub use view::{Dentry, DentryKey, DentryRef, Name, Replaced, View};
