@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Extent, Piece, Source};
 
+/// One form for each number of extents, so that maps of the same extents are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Repr {
     #[default]
@@ -19,7 +20,7 @@ enum Repr {
     Many(Box<Many>),
 }
 
-/// Several extents, with what they add up to: a file may have hundreds of thousands.
+/// Two extents or more, with what they add up to: a file may have hundreds of thousands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Many {
     map: OrdMap<u64, Extent>,
@@ -138,8 +139,7 @@ impl ExtentMap {
     pub fn single(&self) -> Option<&Extent> {
         match &self.0 {
             Repr::One(one) => Some(one),
-            Repr::Many(many) if many.map.len() == 1 => many.map.get_min().map(|(_, e)| e),
-            _ => None,
+            Repr::Empty | Repr::Many(_) => None,
         }
     }
 
@@ -302,8 +302,10 @@ impl ExtentMap {
             Repr::One(_) => {}
             Repr::Many(many) => {
                 many.remove(off);
-                if many.map.is_empty() {
-                    self.0 = Repr::Empty;
+                if many.map.len() == 1
+                    && let Some((_, last)) = many.map.get_min()
+                {
+                    self.0 = Repr::One(Box::new(last.clone()));
                 }
             }
         }
@@ -404,6 +406,7 @@ mod tests {
                 whole.extend((at < 100).then(|| hole(at, 100)));
                 prop_assert_eq!(map.pieces(0, 100).collect::<Vec<_>>(), whole);
                 let list: Vec<_> = map.iter().cloned().collect();
+                prop_assert_eq!(&map, &list.iter().cloned().collect::<ExtentMap>());
                 for pair in list.windows(2) {
                     prop_assert!(pair[0].end() <= pair[1].off);
                     prop_assert!(!pair[0].continues_in(&pair[1]) , "neighbours are joined");
@@ -435,7 +438,7 @@ mod tests {
                 prop_assert_eq!(&old, &new);
                 prop_assert_eq!(old.bytes(), new.bytes());
             } else {
-                prop_assert!(old.len() < 2 || new.len() < 2 || old == new);
+                prop_assert!(old.len() < 2 || new.len() < 2);
             }
         }
     }

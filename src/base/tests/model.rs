@@ -405,7 +405,6 @@ fn run(publishes: &[Publish]) {
 fn config() -> ProptestConfig {
     ProptestConfig {
         cases: 200,
-        failure_persistence: None,
         ..Default::default()
     }
 }
