@@ -190,14 +190,15 @@ impl Workspace {
             .try_for_each(|entry| self.log(&Record::of_id(entry)))
     }
 
-    /// After the flip is in the journal: durable first, then the plan is done with. What the store
-    /// calls files that are the base's now goes here, so that nobody has seen their ctime before.
+    /// After the flip is in the journal: durable first, then the plan is done with. Between the two
+    /// go the names that the store has of files of the base. That moves a ctime, so while there is
+    /// the plan: a start that finds it sees to what its files show.
     pub(super) fn settle(&self, publish: &Unfinished) -> Result<(), BranchError> {
         let Unfinished { sealed, linked, .. } = publish;
         self.log_ids(&publish.ids)?;
         self.barrier()?;
         failpoint::reach("publish-settled");
-        self.base.finish(sealed)?;
+        self.base.make_durable(sealed)?;
         failpoint::reach("publish-finished");
         for Linked { blob, .. } in linked {
             let unlink = |dir: BorrowedFd<'_>, name: &[u8]| self.base.unlink(dir, name);
@@ -205,6 +206,8 @@ impl Workspace {
                 log::warn!("a published file has a name too many: {error}");
             }
         }
+        failpoint::reach("publish-unnamed");
+        self.base.discard(sealed.plan.id)?;
         self.log(&Record::PublishDone {
             plan: sealed.plan.id,
         })?;

@@ -15,7 +15,7 @@
 ///
 /// `commit-*` are of any commit, `undo-*` of what takes one back, `publish-*` of what main puts
 /// into the base, `checkpoint-*` and `reclaim-*` of the store's own work.
-pub const POINTS: [&str; 23] = [
+pub const POINTS: [&str; 24] = [
     "commit-decided",
     "commit-recorded",
     "commit-durable",
@@ -31,6 +31,7 @@ pub const POINTS: [&str; 23] = [
     "publish-recorded",
     "publish-settled",
     "publish-finished",
+    "publish-unnamed",
     "checkpoint-begun",
     "checkpoint-written",
     "checkpoint-synced",

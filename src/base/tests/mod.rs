@@ -189,8 +189,14 @@ impl World {
     ) -> Applied {
         let sealed = self.seal(keep_old, make);
         let applied = self.base.apply(&sealed, |_| ()).unwrap();
-        self.base.finish(&sealed).unwrap();
+        self.finish(&sealed);
         applied
+    }
+
+    /// Makes a plan that was applied durable, and ends it.
+    pub(super) fn finish(&self, sealed: &Sealed) {
+        self.base.make_durable(sealed).unwrap();
+        self.base.discard(sealed.plan.id).unwrap();
     }
 
     /// Everything that can be seen at a version.

@@ -386,7 +386,7 @@ fn run(publishes: &[Publish]) {
         } else {
             world.base.apply(&sealed, |_| ()).unwrap();
         }
-        world.base.finish(&sealed).unwrap();
+        world.finish(&sealed);
         let now = world.see(version);
         model.check(&now);
         seen.insert(version, now);

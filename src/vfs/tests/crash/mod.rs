@@ -147,10 +147,9 @@ fn a_power_cut_anywhere_loses_nothing_durable() {
     );
 }
 
-/// A workspace whose main has just published `large`, a blob of the store until then, and has moved
-/// it since.
-fn published_and_moved() -> World {
-    let mut world = World::new(Nature {
+/// A workspace whose main has made `large`, which is a blob of the store until it is published.
+fn with_a_blob() -> World {
+    let world = World::new(Nature {
         publish: crate::branch::PublishMode::Manual,
         ..Nature::new(&mut Random::new(1))
     });
@@ -163,6 +162,13 @@ fn published_and_moved() -> World {
         .write(&CRED, node, 0, &vec![7; 2 << 20], false, false);
     wrote.and_then(Outcome::wait).expect("a write");
     world.vfs().forget(node, 1);
+    world
+}
+
+/// The same once that is published, and moved since.
+fn published_and_moved() -> World {
+    let mut world = with_a_blob();
+    let root = NodeId::new(0, FileId::ROOT);
     world.command(root, b"publish").expect("a publish");
     let moved = world.vfs().rename(&CRED, root, b"large", root, b"moved", 0);
     moved.and_then(Outcome::wait).expect("a rename");
@@ -234,6 +240,30 @@ fn a_publish_that_a_mount_went_on_with_leaves_nothing_that_looks_changed_behind_
         for world in [left, again] {
             killed_and_unmounted(world).unwrap();
         }
+    }
+}
+
+#[test]
+fn a_blob_that_loses_its_name_in_the_store_never_looks_changed_behind_the_mount() {
+    let root = NodeId::new(0, FileId::ROOT);
+    let mut world = with_a_blob();
+    let workspace = world.vfs().workspace();
+    workspace.publish_unsettled().expect("a publish");
+    let node = world.find(root, b"large").expect("the file");
+    let wrote = world
+        .vfs()
+        .write(&CRED, node, 9, b"then", false, false)
+        .and_then(Outcome::wait);
+    wrote.expect("a write into what is the base's file now");
+    let begin = world.tape.len();
+    let workspace = world.vfs().workspace();
+    workspace.settle_publish().expect("the end of the publish");
+    for at in begin..=world.tape.len() {
+        let state = world.tape.cut(at, Loss::Kill, &mut Random::new(1));
+        let mut next = world.after(state, false);
+        next.mount().expect("it opens");
+        let published = next.check_unmount();
+        published.unwrap_or_else(|text| panic!("killed after {at}: {text}"));
     }
 }
 
