@@ -151,6 +151,7 @@ impl Reader {
         };
         let broken = match SegmentHeader::decode(&segment.bytes, &self.uuid, number) {
             Err(damage) => Some(damage),
+            Ok(_) if self.position.offset > segment.bytes.len() as u64 => Some(Damage::Short),
             Ok(header) if self.fits(header.first) => None,
             Ok(header) => Some(Damage::Sequence {
                 expected: self.position.next,

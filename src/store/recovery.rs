@@ -152,7 +152,8 @@ fn plan_journal(input: &Input<'_>, start: Position, durable: Lsn) -> Result<Kept
             known = known.max(beyond.last.unwrap_or_default());
         }
     }
-    // Without the segment that the checkpoint names there is nothing to append to either.
+    // Without the segment that the checkpoint names, whole up to there, there is nothing to append
+    // to either.
     let unreadable = |broken: Break| broken.segment == start.segment && broken.offset == 0;
     if known > last || start != Position::START && chain.broken.is_some_and(unreadable) {
         return Err(lost(&chain, known));

@@ -207,15 +207,34 @@ fn a_truncated_checkpoint_is_damaged() {
 fn the_journal_segment_that_a_checkpoint_continues_in_must_be_there() {
     let world = World::new();
     let store = world.store();
+    let mounted = std::fs::read(world.path("mounted")).unwrap();
     append(&store, 0..300);
     checkpoint(&store, 1000..1500);
     drop(store);
-    std::fs::remove_file(world.last_segment()).unwrap();
-    match world.try_open() {
-        Err(StoreError::Damaged { file, .. }) => assert!(file.starts_with("journal/"), "{file}"),
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("opened without it"),
+    // As after a kill: nothing else says that there was a record behind the checkpoint.
+    std::fs::write(world.path("mounted"), mounted).unwrap();
+    let segment = world.last_segment();
+    let whole = std::fs::read(&segment).unwrap();
+    let refused = |case: &str| match world.try_open() {
+        Err(StoreError::Damaged { file, .. }) => {
+            assert!(file.starts_with("journal/"), "{case}: {file}")
+        }
+        Err(other) => panic!("{case}: {other}"),
+        Ok(_) => panic!("{case}: opened without it"),
+    };
+    for len in [64, 256] {
+        let mut short = whole[..len].to_vec();
+        std::fs::write(&segment, &short).unwrap();
+        refused(&format!("cut off after {len} bytes"));
+        // A header that says so, too.
+        short[40..48].copy_from_slice(&(len as u64).to_le_bytes());
+        let sum = crc32fast::hash(&short[..60]);
+        short[60..64].copy_from_slice(&sum.to_le_bytes());
+        std::fs::write(&segment, &short).unwrap();
+        refused(&format!("of {len} bytes"));
     }
+    std::fs::remove_file(&segment).unwrap();
+    refused("removed");
 }
 
 /// The padding of a last whole frame was read although the file ends before it.
