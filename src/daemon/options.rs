@@ -234,7 +234,7 @@ impl MountOptions {
             (b"max_depth", text) => {
                 let depth = number(text).and_then(|n| u32::try_from(n).ok());
                 let depth = depth.filter(|depth| (1..=MAX_DEPTH).contains(depth));
-                let expected = "a number from 1 to 60";
+                let expected = "a number from 1 to 100";
                 self.maxima.depth = depth.ok_or_else(|| bad("max_depth", text, expected))?;
             }
             (b"store", b"") => return Err(bad("store", b"", "a directory")),
@@ -428,8 +428,8 @@ mod tests {
                 "mount option policy=\"last\": expected first-winner or merge",
             ),
             (
-                "max_depth=61",
-                "mount option max_depth=\"61\": expected a number from 1 to 60",
+                "max_depth=101",
+                "mount option max_depth=\"101\": expected a number from 1 to 100",
             ),
             (
                 "max_branches=+1",

@@ -337,15 +337,31 @@ fn there_are_no_more_live_branches_and_no_deeper_ones_than_the_mount_allows() {
 
 #[test]
 fn branches_nest_fifty_deep_unless_the_mount_says_otherwise() {
-    let ws = Workspace::with_base(small_base);
+    nests(Workspace::with_base(small_base), 50);
+}
+
+#[test]
+fn branches_nest_a_hundred_deep_where_the_mount_says_so() {
+    nests(
+        Workspace::build()
+            .base(small_base)
+            .option("max_depth=100")
+            .mount(),
+        100,
+    );
+}
+
+fn nests(ws: Workspace, deepest: u32) {
     let mut at = ws.main();
-    for level in 1..=50 {
+    for level in 1..=deepest {
         at = at.fork(format!("{level}"));
     }
-    assert_errno(at.try_fork("51"), Errno::DQUOT);
+    assert_errno(at.try_fork("deeper"), Errno::DQUOT);
     at.write("file", b"deep");
-    let tree = run(ws.base(), run_dir::binary(), &["tree"]).ok();
-    assert!(tree.out.contains("50"), "{}", tree.out);
+    for format in [&["tree"][..], &["tree", "--json"]] {
+        let tree = run(ws.base(), run_dir::binary(), format).ok();
+        assert!(tree.out.contains(&deepest.to_string()), "{}", tree.out);
+    }
     ws.kill_and_remount();
     at.check("file", b"deep");
     ws.main()

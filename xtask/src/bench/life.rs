@@ -31,11 +31,16 @@ struct World {
 
 impl World {
     fn new(context: &Context, name: &str, files: u64) -> Res<World> {
+        World::with(context, name, files, "rw")
+    }
+
+    /// The same with mount options.
+    fn with(context: &Context, name: &str, files: u64, options: &str) -> Res<World> {
         let base = context.backing().join(format!("life-{name}"));
         fs::create_dir(&base)?;
         // Empty: a million files take half a gigabyte as they are.
         fill(&base, files, b"")?;
-        let mounted = Mounted::mount(context.binary(), &base)?;
+        let mounted = Mounted::mount_with(context.binary(), &base, options)?;
         Ok(World {
             mounted,
             base,
@@ -162,15 +167,16 @@ pub fn live_branches(context: &Context) -> Res<Series> {
 /// Against how deep the branch is nested.
 pub fn nesting(context: &Context) -> Res<Series> {
     let mut series = Series::new("nesting", "levels above the branch", "us");
-    let mut world = World::new(context, "nesting", 1000)?;
+    let most = context.pick(64u64, 8);
+    // One more is forked from the last.
+    let options = format!("max_depth={}", most + 1);
+    let mut world = World::with(context, "nesting", 1000, &options)?;
     let mut at = world.mounted.root().to_owned();
-    // One more is forked from the last, and 50 is as deep as branches nest unless told otherwise.
-    let most = context.pick(49u64, 8);
     for level in 1..=most {
         at = at.join("@branches/n");
         fs::create_dir(&at)?;
         fs::write(at.join(format!("level{level}")), "x")?;
-        if level.is_power_of_two() || level == most {
+        if level.is_power_of_two() {
             eprintln!("life: {level} levels");
             let life = world.life(&at)?;
             note(&mut series, level, life, world.lookups(&at)?);
