@@ -6,6 +6,13 @@ use super::error::BaseError;
 use super::wire::{Damaged, Reader, Writer};
 use super::{Ident, Version};
 
+/// In place of an object's own ctime: something of ours was about to move that when the entry was
+/// made, so whatever it is when it is looked at next is what we made of it.
+pub const MOVING: Time = Time {
+    sec: i64::MIN,
+    nsec: 0,
+};
+
 /// One exception: an object whose id is not its inode number, or that does not show its own ctime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdEntry {
@@ -15,13 +22,22 @@ pub struct IdEntry {
     pub btime: Option<Time>,
     /// Its id.
     pub fid: FileId,
-    /// `(shown, real)`: it shows the first as long as its own ctime is the second.
+    /// `(shown, real)`: it shows the first as long as its own ctime is the second, or while that is
+    /// [`MOVING`].
     pub ctime: Option<(Time, Time)>,
     /// The version from which on it has that id; 0 for exceptions that publish did not make.
     pub since: Version,
 }
 
 impl IdEntry {
+    /// Which object it is of.
+    pub fn ident(&self) -> Ident {
+        Ident {
+            ino: self.ino,
+            btime: self.btime,
+        }
+    }
+
     /// Appends the entry's bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut writer = Writer {

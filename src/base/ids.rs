@@ -19,9 +19,10 @@
 
 use foldhash::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
+use rustix::io::Errno;
 use smallvec::SmallVec;
 
-use crate::tree::{FileId, Time};
+use crate::tree::FileId;
 
 use super::error::BaseError;
 use super::id_alloc::Allocator;
@@ -37,20 +38,24 @@ pub struct IdConfig {
     /// Called with each exception that is made outside publish, before its id is used. It must make
     /// the entry part of the owner's log and must not call into the base.
     pub on_new_id: Box<dyn Fn(&IdEntry) + Send + Sync>,
+    /// Makes durable what the owner's log has of these. It must not call into the base either.
+    pub make_durable: Box<dyn Fn() -> Result<(), Errno> + Send + Sync>,
 }
 
 #[derive(Default)]
-struct Exceptions {
+pub(super) struct Exceptions {
     /// The entries of an inode, ordered by `since`, all of one birth time.
-    by_ino: HashMap<u64, SmallVec<[IdEntry; 1]>>,
+    pub(super) by_ino: HashMap<u64, SmallVec<[IdEntry; 1]>>,
     /// Inodes that have an id by exception, ordered by `since`.
     by_fid: HashMap<u32, SmallVec<[(Version, u64); 1]>>,
     /// Ids that more than one inode had: those that [`IdMap::trim`] looks at.
     shared: HashSet<u32>,
+    /// Objects whose ctime somebody is about to move: see [`super::ctimes`].
+    pub(super) moving: HashSet<Ident>,
 }
 
 /// Whether an object has its id, or who has it since when.
-enum Claim {
+pub(super) enum Claim {
     Owned(FileId),
     Displaced { since: Version },
     Unnumbered,
@@ -75,7 +80,7 @@ impl Exceptions {
         }
     }
 
-    fn insert(&mut self, mut entry: IdEntry) {
+    pub(super) fn insert(&mut self, mut entry: IdEntry) {
         for old in self.by_ino.get(&entry.ino).cloned().unwrap_or_default() {
             if old.btime != entry.btime {
                 self.detach(&old);
@@ -98,7 +103,7 @@ impl Exceptions {
     }
 
     /// The entry of exactly this object at `at`.
-    fn get(&self, at: Version, ident: Ident) -> Option<&IdEntry> {
+    pub(super) fn get(&self, at: Version, ident: Ident) -> Option<&IdEntry> {
         let entries = self.by_ino.get(&ident.ino)?;
         entries
             .iter()
@@ -106,7 +111,7 @@ impl Exceptions {
             .find(|entry| entry.since <= at && entry.btime == ident.btime)
     }
 
-    fn claim(&self, at: Version, ident: Ident) -> Claim {
+    pub(super) fn claim(&self, at: Version, ident: Ident) -> Claim {
         let fid = match self.get(at, ident) {
             Some(entry) => entry.fid,
             None => match natural(ident.ino) {
@@ -133,9 +138,10 @@ fn natural(ino: u64) -> Option<FileId> {
 /// Cost: two hash probes under a shared lock; nothing is stored for the ordinary file.
 pub(super) struct IdMap {
     root_ino: u64,
-    exceptions: RwLock<Exceptions>,
+    pub(super) exceptions: RwLock<Exceptions>,
     allocator: Mutex<Allocator>,
-    on_new_id: Box<dyn Fn(&IdEntry) + Send + Sync>,
+    pub(super) on_new_id: Box<dyn Fn(&IdEntry) + Send + Sync>,
+    pub(super) make_durable: Box<dyn Fn() -> Result<(), Errno> + Send + Sync>,
 }
 
 impl IdMap {
@@ -145,6 +151,7 @@ impl IdMap {
             exceptions: RwLock::default(),
             allocator: Mutex::new(Allocator::new(config.used, config.cursor)),
             on_new_id: config.on_new_id,
+            make_durable: config.make_durable,
         }
     }
 
@@ -224,54 +231,10 @@ impl IdMap {
         self.allocator.lock().cursor
     }
 
-    /// The ctime that an object shows, given its own.
-    pub(super) fn shown_ctime(&self, ident: Ident, real: Time) -> Time {
-        let exceptions = self.exceptions.read();
-        match exceptions
-            .get(Version::MAX, ident)
-            .and_then(|entry| entry.ctime)
-        {
-            Some((shown, then)) if then == real => shown,
-            _ => real,
-        }
-    }
-
-    /// The ctime that an object showed when it was last set apart from its own, whatever its own is
-    /// now; its own if that never was.
-    pub(super) fn last_shown_ctime(&self, ident: Ident, real: Time) -> Time {
-        let exceptions = self.exceptions.read();
-        let entry = exceptions.get(Version::MAX, ident);
-        entry
-            .and_then(|entry| entry.ctime)
-            .map_or(real, |(shown, _)| shown)
-    }
-
     /// Adds or replaces an entry without telling the owner: replay, and what publish reports
     /// itself.
     pub(super) fn restore(&self, entry: IdEntry) {
         self.exceptions.write().insert(entry);
-    }
-
-    /// Keeps the ctime that an object shows although something of ours moved its own, and tells the
-    /// owner. An object that has no id at `at` was not shown there, so there is nothing to keep.
-    pub(super) fn keep_ctime(&self, at: Version, ident: Ident, shown: Time, real: Time) {
-        let mut exceptions = self.exceptions.write();
-        let Claim::Owned(fid) = exceptions.claim(at, ident) else {
-            return;
-        };
-        let since = exceptions
-            .get(Version::MAX, ident)
-            .map_or(0, |entry| entry.since);
-        let ctime = Some((shown, real));
-        let entry = IdEntry {
-            ino: ident.ino,
-            btime: ident.btime,
-            fid,
-            ctime,
-            since,
-        };
-        (self.on_new_id)(&entry);
-        exceptions.insert(entry);
     }
 
     /// Whether an object was given this id by a publish after version `at`.
@@ -312,8 +275,11 @@ impl IdMap {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::Arc;
+
+    use super::super::ctimes::WillMove;
+    use super::*;
+    use crate::tree::Time;
 
     fn map(used: Vec<u32>, cursor: u32) -> (IdMap, Arc<Mutex<Vec<IdEntry>>>) {
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -326,6 +292,7 @@ mod tests {
                     used,
                     cursor,
                     on_new_id,
+                    make_durable: Box::new(|| Ok(())),
                 },
             ),
             log,
@@ -427,6 +394,33 @@ mod tests {
         assert_eq!(ids.shown_ctime(ident(900, 2), real), shown);
         let later = Time { sec: 3, nsec: 0 };
         assert_eq!(ids.shown_ctime(ident(900, 2), later), later);
+    }
+
+    #[test]
+    fn a_ctime_that_a_crash_left_moving_is_whatever_is_found_and_that_once() {
+        let (ids, log) = map(vec![], 0);
+        let time = |sec| Time { sec, nsec: 0 };
+        let WillMove::Told(moving) = ids.will_move(0, ident(900, 2), time(1)) else {
+            panic!("it has an id");
+        };
+        let told = log.lock().clone();
+        assert!(matches!(
+            ids.will_move(0, ident(900, 2), time(1)),
+            WillMove::Busy
+        ));
+        // While it goes on nobody takes a ctime of the middle for the last.
+        assert_eq!(ids.shown_ctime(ident(900, 2), time(5)), time(1));
+        assert_eq!(ids.shown_ctime(ident(900, 2), time(6)), time(1));
+        ids.moved(ident(900, 2), time(7));
+        drop(moving);
+        assert_eq!(ids.shown_ctime(ident(900, 2), time(7)), time(1));
+        assert_eq!(ids.shown_ctime(ident(900, 2), time(8)), time(8));
+        let (next, _) = map(vec![], 0);
+        told.into_iter().for_each(|entry| next.restore(entry));
+        assert_eq!(next.shown_ctime(ident(900, 2), time(7)), time(1));
+        assert_eq!(next.shown_ctime(ident(900, 2), time(8)), time(8));
+        assert_eq!(next.shown_ctime(ident(900, 2), time(7)), time(1));
+        assert_eq!(next.shown_ctime(ident(900, 3), time(7)), time(7));
     }
 
     #[test]

@@ -46,6 +46,7 @@
 //! | open_file | 0; cold: statx, open, statx |
 //! | publish | about 3 per step, held against readers only while it runs |
 
+mod ctimes;
 mod error;
 mod event;
 mod event_log;

@@ -1,4 +1,4 @@
-//! Publishing, last part: the new version becomes durable in the base, before the plan goes.
+//! Publishing, last part: the new version becomes durable in the base and the plan goes.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -19,8 +19,8 @@ use super::{Base, BaseError};
 const FSYNC_DIRS: usize = 32;
 
 impl Base {
-    /// Makes a plan that was applied durable in the base. [`Base::discard`] ends it.
-    pub fn make_durable(&self, sealed: &Sealed) -> Result<(), BaseError> {
+    /// Makes a plan that was applied durable in the base, and removes it.
+    pub fn finish(&self, sealed: &Sealed) -> Result<(), BaseError> {
         let dirs: BTreeSet<Vec<u8>> = {
             let layout = self.layout.read();
             let steps = sealed.plan.steps.iter().enumerate();
@@ -49,7 +49,8 @@ impl Base {
             synced.map_err(|errno| BaseError::io(b"", "syncfs", errno))?;
         }
         fsync_dir(&self.reach.disk, self.reach.area(Area::Old).as_fd())
-            .map_err(|errno| BaseError::io(b"<old>", "fsync", errno))
+            .map_err(|errno| BaseError::io(b"<old>", "fsync", errno))?;
+        self.discard(sealed.plan.id)
     }
 
     /// Makes a directory or regular file durable; nothing else is opened.

@@ -16,10 +16,11 @@ use crate::sys::beneath::open_beneath;
 use crate::sys::disk::{Change, Disk};
 use crate::sys::inode;
 use crate::sys::rename::{At, rename_noreplace};
-use crate::tree::{Kind, Time};
+use crate::tree::Kind;
 
+use super::ctimes::{Moving, WillMove};
 use super::event::{Area, Event, OldName};
-use super::reach::{Raw, stat_at};
+use super::reach::stat_at;
 use super::{Base, BaseError, Ident, Layout, Version};
 
 /// A name in the old directory that nobody needs.
@@ -46,13 +47,21 @@ pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
     Ok(names)
 }
 
-/// Whose a name is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// In the old directory.
-    Ours,
-    /// In the owner's store.
-    Owners,
+/// A name whose file lives on under another, and goes on showing the ctime that it has now.
+struct Leaving<'a> {
+    dir: BorrowedFd<'a>,
+    name: Vec<u8>,
+    ident: Ident,
+    _moving: Moving<'a>,
+}
+
+/// What became of a name, or of a directory.
+enum Unlinked<'a> {
+    Gone,
+    /// For [`Base::unlink_leaving`].
+    Leaving(Leaving<'a>),
+    /// It is there still, maybe since another name of the same file is leaving.
+    Later,
 }
 
 /// Removes one name; with REMOVEDIR, a directory.
@@ -184,10 +193,18 @@ impl Base {
             self.doomed.lock().push_back(Doomed { name, link });
         }
         drop(layout);
-        for name in linked {
-            let unlinked = self.unlink_old(old.as_fd(), &name);
-            unlinked.map_err(|errno| BaseError::io(b"<old>", "sweep", errno))?;
-        }
+        let remove = || {
+            let mut leaving = Vec::new();
+            for name in linked {
+                match self.unlink_old(old.as_fd(), &name)? {
+                    Unlinked::Gone => {}
+                    Unlinked::Leaving(name) => leaving.push(name),
+                    Unlinked::Later => self.doomed.lock().push_back(Doomed { name, link: None }),
+                }
+            }
+            self.unlink_leaving(&leaving)
+        };
+        remove().map_err(|errno| BaseError::io(b"<old>", "sweep", errno))?;
         Ok(())
     }
 
@@ -195,30 +212,53 @@ impl Base {
     pub fn purge(&self, steps: usize) -> Result<bool, BaseError> {
         let mut moved_up = self.purging.lock();
         let mut left = steps;
-        while left > 0 {
+        let (mut leaving, mut waiting) = (Vec::new(), Vec::new());
+        let mut done = Ok(());
+        while left > 0 && done.is_ok() {
             let Some(doomed) = self.doomed.lock().pop_front() else {
-                return Ok(false);
+                break;
             };
             match self.purge_one(&doomed, &mut left, &mut moved_up) {
-                Ok(true) => {}
-                Ok(false) => self.doomed.lock().push_front(doomed),
+                Ok(Unlinked::Gone) => self.purged(&doomed),
+                Ok(Unlinked::Later) => self.doomed.lock().push_back(doomed),
+                Ok(Unlinked::Leaving(name)) => {
+                    leaving.push(name);
+                    waiting.push(doomed);
+                }
                 Err(errno) => {
-                    let error = BaseError::io(&doomed.name, "delete the old", errno);
+                    done = Err(BaseError::io(&doomed.name, "delete the old", errno));
                     self.doomed.lock().push_back(doomed);
-                    return Err(error);
                 }
             }
         }
+        let gone = self.unlink_leaving(&leaving);
+        let gone = gone.unwrap_or_else(|errno| {
+            done = Err(BaseError::io(b"<old>", "delete from", errno));
+            Vec::new()
+        });
+        for (index, doomed) in waiting.into_iter().enumerate() {
+            match gone.get(index) {
+                Some(true) => self.purged(&doomed),
+                Some(false) | None => self.doomed.lock().push_back(doomed),
+            }
+        }
+        done?;
         Ok(!self.doomed.lock().is_empty())
     }
 
-    /// Deletes one name, or part of the directory there; `false`: it is not gone yet.
+    fn purged(&self, doomed: &Doomed) {
+        if let Some(ident) = doomed.link {
+            self.layout.write().events.unkept(ident);
+        }
+    }
+
+    /// Deletes one name, or part of the directory there, which then goes on later.
     fn purge_one(
         &self,
         doomed: &Doomed,
         left: &mut usize,
         moved_up: &mut u64,
-    ) -> Result<bool, Errno> {
+    ) -> Result<Unlinked<'_>, Errno> {
         let old = self.reach.area(Area::Old).as_fd();
         *left = left.saturating_sub(1);
         let raw = match stat_at(old, &doomed.name) {
@@ -226,32 +266,40 @@ impl Base {
             other => Some(other?),
         };
         if raw.is_none_or(|raw| raw.attr.kind != Kind::Dir) {
-            self.unlink_old(old, &doomed.name)?;
-            if let Some(ident) = doomed.link {
-                self.layout.write().events.unkept(ident);
-            }
-            return Ok(true);
+            return self.unlink_old(old, &doomed.name);
         }
         let disk = &self.reach.disk;
         let dir = open_doomed(disk, old, &doomed.name)?;
         let mut is_first = true;
+        let (mut leaving, mut later) = (Vec::new(), false);
         for name in names(dir.as_fd())? {
             // Checked after the first name, so that every call gets further.
             if std::mem::take(&mut is_first) {
                 *left += 1;
             } else if *left == 0 {
-                return Ok(false);
+                later = true;
+                break;
             }
             *left -= 1;
             match stat_at(&dir, &name) {
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno),
-                Ok(raw) if raw.attr.kind != Kind::Dir => self.unlink_old(dir.as_fd(), &name)?,
+                Ok(raw) if raw.attr.kind != Kind::Dir => {
+                    match self.unlink_old(dir.as_fd(), &name)? {
+                        Unlinked::Gone => {}
+                        Unlinked::Leaving(name) => leaving.push(name),
+                        Unlinked::Later => later = true,
+                    }
+                }
                 Ok(_) => self.move_up(dir.as_fd(), &name, moved_up)?,
             }
         }
+        let gone = self.unlink_leaving(&leaving)?;
+        if later || gone.contains(&false) {
+            return Ok(Unlinked::Later);
+        }
         gone_is_fine(unlink(disk, old, &doomed.name, AtFlags::REMOVEDIR))?;
-        Ok(true)
+        Ok(Unlinked::Gone)
     }
 
     fn move_up(&self, dir: BorrowedFd<'_>, name: &[u8], moved_up: &mut u64) -> Result<(), Errno> {
@@ -291,55 +339,82 @@ impl Base {
         }
     }
 
-    /// Removes a name of a file that is in or below the old directory.
-    fn unlink_old(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-        let shown = |raw: &Raw| self.ids.shown_ctime(raw.ident, raw.attr.ctime);
-        self.unlink_showing(dir, name, Whose::Ours, shown)
-    }
-
-    /// Removes the name that the owner's store has of a file. If the file lives on under another,
-    /// that one's ctime moves, and it goes on showing the one that it had. It is no error when the
-    /// name is not there.
-    pub fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-        let shown = |raw: &Raw| self.ids.shown_ctime(raw.ident, raw.attr.ctime);
-        self.unlink_showing(dir, name, Whose::Owners, shown)
-    }
-
-    /// [`Base::unlink`] of a name that was removed before and that a power cut may have brought
-    /// back: the ctime came back with it, and it was we who had moved that.
-    pub fn unlink_again(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-        let shown = |raw: &Raw| self.ids.last_shown_ctime(raw.ident, raw.attr.ctime);
-        self.unlink_showing(dir, name, Whose::Owners, shown)
-    }
-
-    fn unlink_showing(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-        whose: Whose,
-        shown: impl Fn(&Raw) -> Time,
-    ) -> Result<(), Errno> {
+    /// Removes a name in or below the old directory, unless the file lives on under another.
+    fn unlink_old<'a>(&'a self, dir: BorrowedFd<'a>, name: &[u8]) -> Result<Unlinked<'a>, Errno> {
         let raw = match stat_at(dir, name) {
+            Err(Errno::NOENT) => return Ok(Unlinked::Gone),
+            other => other?,
+        };
+        if raw.attr.nlink > 1 {
+            let layout = self.layout.read();
+            let shown = self.ids.shown_ctime(raw.ident, raw.attr.ctime);
+            match self.ids.will_move(layout.version, raw.ident, shown) {
+                WillMove::Nothing => {}
+                WillMove::Busy => return Ok(Unlinked::Later),
+                WillMove::Told(moving) => {
+                    return Ok(Unlinked::Leaving(Leaving {
+                        dir,
+                        name: name.to_vec(),
+                        ident: raw.ident,
+                        _moving: moving,
+                    }));
+                }
+            }
+        }
+        gone_is_fine(unlink(&self.reach.disk, dir, name, AtFlags::empty()))?;
+        Ok(Unlinked::Gone)
+    }
+
+    /// Removes names whose files live on, once it is durable what those show: whether each is gone.
+    fn unlink_leaving(&self, leaving: &[Leaving<'_>]) -> Result<Vec<bool>, Errno> {
+        if leaving.is_empty() {
+            return Ok(Vec::new());
+        }
+        (self.ids.make_durable)()?;
+        let one = |&Leaving {
+                       dir,
+                       ref name,
+                       ident,
+                       ..
+                   }: &Leaving<'_>| {
+            let file = match open_beneath(dir, name, OFlags::PATH) {
+                Err(Errno::NOENT) => return Ok(true),
+                other => other?,
+            };
+            let _layout = self.layout.write();
+            // A publish has given the file another ctime to show in between.
+            if !self.ids.is_moving(ident) {
+                return Ok(false);
+            }
+            let unlinked = unlink(&self.reach.disk, dir, name, AtFlags::empty());
+            self.ids.moved(ident, stat_at(&file, b"")?.attr.ctime);
+            gone_is_fine(unlinked).map(|()| true)
+        };
+        leaving.iter().map(one).collect()
+    }
+
+    /// The owner is about to remove the names that its store has of these files of the base: what
+    /// they show is kept if the owner's log is durable before, and until what this returns is
+    /// dropped.
+    pub fn will_unlink(&self, files: impl IntoIterator<Item = u64>) -> Vec<Moving<'_>> {
+        let layout = self.layout.read();
+        let will_move = |ino| self.ids.will_move_again(layout.version, ino);
+        files.into_iter().filter_map(will_move).collect()
+    }
+
+    /// Removes the name that the owner's store has of a file, after [`Base::will_unlink`]. If the
+    /// file lives on under another, it goes on showing the ctime that it had. It is no error when
+    /// the name is not there.
+    pub fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let file = match open_beneath(dir, name, OFlags::PATH) {
             Err(Errno::NOENT) => return Ok(()),
             other => other?,
         };
-        let ino = raw.ident.ino;
-        if raw.attr.nlink < 2 {
-            gone_is_fine(unlink(&self.reach.disk, dir, name, AtFlags::empty()))?;
-            if whose == Whose::Owners {
-                self.layout.write().events.set_in_store(ino, false);
-            }
-            return Ok(());
-        }
-        let fd = open_beneath(dir, name, OFlags::PATH)?;
+        let ident = stat_at(&file, b"")?.ident;
         let mut layout = self.layout.write();
-        let shown = shown(&raw);
         gone_is_fine(unlink(&self.reach.disk, dir, name, AtFlags::empty()))?;
-        if whose == Whose::Owners {
-            layout.events.set_in_store(ino, false);
-        }
-        let now = stat_at(&fd, b"")?.attr.ctime;
-        self.ids.keep_ctime(layout.version, raw.ident, shown, now);
+        layout.events.set_in_store(ident.ino, false);
+        self.ids.moved(ident, stat_at(&file, b"")?.attr.ctime);
         Ok(())
     }
 }

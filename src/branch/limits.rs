@@ -13,8 +13,8 @@ use crate::tree::BranchId;
 
 /// How deep branches nest unless told otherwise; main is at 0.
 const DEPTH: u32 = 50;
-/// How deep they may nest at all. The path of a name that deep has to fit in PATH_MAX, and readers of
-/// `branchfs tree --json` that take 128 levels of JSON end at 63.
+/// How deep they may nest at all. The path of a name that deep has to fit in PATH_MAX, and readers
+/// of `branchfs tree --json` that take 128 levels of JSON end at 63.
 pub const MAX_DEPTH: u32 = 100;
 
 /// What all branches of a store may be together; `None` is no limit.

@@ -190,15 +190,17 @@ impl Workspace {
             .try_for_each(|entry| self.log(&Record::of_id(entry)))
     }
 
-    /// After the flip is in the journal: durable first, then the plan is done with. Between the two
-    /// go the names that the store has of files of the base. That moves a ctime, so while there is
-    /// the plan: a start that finds it sees to what its files show.
+    /// After the flip is in the journal: durable first, then the plan is done with. What the store
+    /// calls files that are the base's now goes last.
     pub(super) fn settle(&self, publish: &Unfinished) -> Result<(), BranchError> {
         let Unfinished { sealed, linked, .. } = publish;
         self.log_ids(&publish.ids)?;
+        let _moving = self
+            .base
+            .will_unlink(linked.iter().map(|linked| linked.ino));
         self.barrier()?;
         failpoint::reach("publish-settled");
-        self.base.make_durable(sealed)?;
+        self.base.finish(sealed)?;
         failpoint::reach("publish-finished");
         for Linked { blob, .. } in linked {
             let unlink = |dir: BorrowedFd<'_>, name: &[u8]| self.base.unlink(dir, name);
@@ -207,7 +209,6 @@ impl Workspace {
             }
         }
         failpoint::reach("publish-unnamed");
-        self.base.discard(sealed.plan.id)?;
         self.log(&Record::PublishDone {
             plan: sealed.plan.id,
         })?;

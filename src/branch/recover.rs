@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::{Mutex, RwLock};
+use rustix::io::Errno;
 
 use super::table::{Table, TrashNumbers};
 use super::{
@@ -373,7 +374,7 @@ impl Workspace {
             }
             replay.table.insert(main);
         }
-        let sink = store.clone();
+        let (sink, log) = (store.clone(), store.clone());
         let base = Base::open(BaseConfig {
             root: places.base,
             old: own(store.old_dir())?,
@@ -390,6 +391,12 @@ impl Workspace {
                     if let Err(error) = sink.append(&Record::of_id(entry).encode()) {
                         log::error!("a file number could not be recorded: {error}");
                     }
+                }),
+                make_durable: Box::new(move || {
+                    log.barrier().map_err(|error| {
+                        log::error!("ctimes could not be made durable: {error}");
+                        Errno::IO
+                    })
                 }),
             },
         })?;

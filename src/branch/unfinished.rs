@@ -149,8 +149,13 @@ impl Workspace {
     pub(super) fn tidy(&self) -> Result<(), BranchError> {
         self.base.sweep()?;
         // Names of blobs that are the base's now: there, they would count as links.
-        let unlink = |dir: BorrowedFd<'_>, name: &[u8]| self.base.unlink_again(dir, name);
-        self.store.remove_linked_blobs(unlink)?;
+        let linked = self.store.linked_blobs()?;
+        if !linked.is_empty() {
+            let _moving = self.base.will_unlink(linked);
+            self.barrier()?;
+            let unlink = |dir: BorrowedFd<'_>, name: &[u8]| self.base.unlink(dir, name);
+            self.store.remove_linked_blobs(unlink)?;
+        }
         self.table.garbage.store(true, Ordering::Relaxed);
         Ok(())
     }

@@ -68,7 +68,7 @@ pub const OPTION_TEXTS: &[OptionText] = &[
     valued(
         "max_depth",
         "COUNT",
-        "How deep branches may nest, from 1 (children of main alone) to 60. Beyond it a fork or \
+        "How deep branches may nest, from 1 (children of main alone) to 100. Beyond it a fork or \
          restore fails with EDQUOT. The default is 50.",
     ),
     valued(

@@ -179,6 +179,7 @@ fn the_store_is_hidden_by_path_and_by_inode() {
             used: vec![],
             cursor: 0,
             on_new_id: Box::new(|_| ()),
+            make_durable: Box::new(|| Ok(())),
         },
     };
     let base = Base::open(config).unwrap();

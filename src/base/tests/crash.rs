@@ -157,7 +157,7 @@ fn check(steps: usize, lag: usize, keep_old: bool) {
         assert_eq!(world.see(1), seen, "{case}: a second redo");
         assert_eq!(world.see(0), before, "{case}: a second redo");
     }
-    world.finish(&plan);
+    world.base.finish(&plan).unwrap();
     assert_eq!(world.base.pending().unwrap(), Vec::<u64>::new());
     world.base.sweep().unwrap();
     world.base.trim(None);
@@ -247,7 +247,7 @@ fn readers_of_an_old_version_never_see_a_publish() {
                 .seal(plan, &staging, &Default::default())
                 .unwrap();
             world.base.apply(&sealed, |_| ()).unwrap();
-            world.finish(&sealed);
+            world.base.finish(&sealed).unwrap();
         }
         stop.store(true, relaxed);
     });
@@ -289,7 +289,7 @@ fn a_replacement_is_redone_wherever_it_stopped_with_and_without_exchanges() {
         world.base.redo(&sealed, |_| ()).unwrap();
         assert_eq!(world.content(1, b"c").unwrap(), b"new", "{case}");
         assert_eq!(world.see(0), before, "{case}");
-        world.finish(&sealed);
+        world.base.finish(&sealed).unwrap();
         assert_eq!(world.see(0), before, "{case}");
         let old = std::fs::read(world.dir.path().join("old/1-2")).unwrap();
         assert_eq!(old, b"old", "{case}");

@@ -464,7 +464,7 @@ fn without_root_read_only_directories_are_published_into_and_deleted() {
             assert_eq!(world.found(1, path).unwrap().attr.mode, 0o555);
         }
         assert_eq!(world.found(0, b"gone").unwrap().attr.mode, 0o555);
-        world.finish(&sealed);
+        world.base.finish(&sealed).unwrap();
         world.base.trim(None);
         while world.base.purge(1).unwrap() {}
     });

@@ -49,6 +49,7 @@ fn open_base(dir: &tempfile::TempDir, exclusive: bool) -> (Base, Arc<Mutex<Vec<I
             used: vec![],
             cursor: 0,
             on_new_id,
+            make_durable: Box::new(|| Ok(())),
         },
     };
     (Base::open(config).unwrap(), new_ids)
@@ -189,14 +190,8 @@ impl World {
     ) -> Applied {
         let sealed = self.seal(keep_old, make);
         let applied = self.base.apply(&sealed, |_| ()).unwrap();
-        self.finish(&sealed);
+        self.base.finish(&sealed).unwrap();
         applied
-    }
-
-    /// Makes a plan that was applied durable, and ends it.
-    pub(super) fn finish(&self, sealed: &Sealed) {
-        self.base.make_durable(sealed).unwrap();
-        self.base.discard(sealed.plan.id).unwrap();
     }
 
     /// Everything that can be seen at a version.

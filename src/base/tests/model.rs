@@ -386,7 +386,7 @@ fn run(publishes: &[Publish]) {
         } else {
             world.base.apply(&sealed, |_| ()).unwrap();
         }
-        world.finish(&sealed);
+        world.base.finish(&sealed).unwrap();
         let now = world.see(version);
         model.check(&now);
         seen.insert(version, now);

@@ -147,6 +147,20 @@ fn a_power_cut_anywhere_loses_nothing_durable() {
     );
 }
 
+/// Checks that main can be published after every kill and power cut behind the change `begin`.
+fn published_wherever_it_ends(world: &World, begin: usize) {
+    let random = &mut Random::new(1);
+    for at in begin..=world.tape.len() {
+        for loss in LOSSES {
+            let state = world.tape.cut(at, loss, random);
+            let mut next = world.after(state, loss != Loss::Kill);
+            next.mount().expect("it opens");
+            let published = next.check_unmount();
+            published.unwrap_or_else(|text| panic!("{loss:?} after {at}: {text}"));
+        }
+    }
+}
+
 /// A workspace whose main has made `large`, which is a blob of the store until it is published.
 fn with_a_blob() -> World {
     let world = World::new(Nature {
@@ -258,13 +272,38 @@ fn a_blob_that_loses_its_name_in_the_store_never_looks_changed_behind_the_mount(
     let begin = world.tape.len();
     let workspace = world.vfs().workspace();
     workspace.settle_publish().expect("the end of the publish");
-    for at in begin..=world.tape.len() {
-        let state = world.tape.cut(at, Loss::Kill, &mut Random::new(1));
-        let mut next = world.after(state, false);
-        next.mount().expect("it opens");
-        let published = next.check_unmount();
-        published.unwrap_or_else(|text| panic!("killed after {at}: {text}"));
-    }
+    published_wherever_it_ends(&world, begin);
+}
+
+#[test]
+fn a_file_whose_old_name_is_purged_never_looks_changed_behind_the_mount() {
+    let root = NodeId::new(0, FileId::ROOT);
+    let mut world = World::new(Nature {
+        publish: crate::branch::PublishMode::Manual,
+        ..Nature::new(&mut Random::new(1))
+    });
+    let node = world.find(root, b"one").expect("a file of the base");
+    let linked = world.vfs().link(&CRED, node, root, b"second");
+    linked.expect("a second name");
+    world.command(root, b"publish").expect("a publish");
+    world.command(root, b"fork pin").expect("a fork");
+    let removed = world.vfs().unlink(&CRED, root, b"one");
+    removed.expect("the first name goes");
+    world.command(root, b"publish").expect("a publish");
+    let wrote = world
+        .vfs()
+        .write(&CRED, node, 3, b"then", false, false)
+        .and_then(Outcome::wait);
+    wrote.expect("a write into what is the base's file");
+    let workspace = world.vfs().workspace().clone();
+    let pin = workspace.branches().pop().expect("the branch");
+    workspace.abort(&pin).expect("an abort");
+    workspace.expire(&pin).expect("its end");
+    workspace.barrier().expect("a barrier");
+    let begin = world.tape.len();
+    workspace.drop_old_versions().expect("a purge");
+    assert!(world.tape.len() > begin, "there was nothing to purge");
+    published_wherever_it_ends(&world, begin);
 }
 
 #[test]
